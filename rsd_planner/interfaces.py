@@ -1,0 +1,84 @@
+"""The contracts between the decoder, its models and its drafters.
+
+Protocols only. A provider (a model, a drafter, a rule) knows these and `types`, never
+another provider.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+from rsd_planner.types import (
+    Decoded,
+    Draft,
+    DraftContext,
+    EgoHistory,
+    Prompt,
+    Trajectory,
+    Verification,
+)
+
+__all__ = ["Acceptance", "Drafter", "Target", "TrajectoryHead"]
+
+
+@runtime_checkable
+class Target(Protocol):
+    """The deliberative reasoner: an unmodified VLA that verifies drafts.
+
+    Holds one sequence at a time: `prefill` starts it, `verify` extends it by the last
+    committed token and a draft, `keep` fixes how much of the draft stays, `close` feeds a
+    last token whose KV is missing.
+    """
+
+    def prefill(self, prompt: Prompt, draft: Draft) -> Verification:
+        """One forward over prompt and draft; `logits` has `len(draft) + 1` rows."""
+
+    def verify(self, last_token: int, draft: Draft) -> Verification:
+        """One forward over the last committed token and a draft; `len(draft) + 1` rows."""
+
+    def keep(self, accepted: int) -> None:
+        """Keep the first `accepted` tokens of the newest draft in the KV cache, drop the rest."""
+
+    def close(self, last_token: int) -> None:
+        """Feed the last committed token, so that its KV is in the cache for the head."""
+
+
+@runtime_checkable
+class Drafter(Protocol):
+    """Proposes tokens. It may be wrong at any time; it is never trusted."""
+
+    name: str
+
+    def begin(self) -> None:
+        """A tick starts: forget the state of the last one's rejections."""
+
+    def propose(self, context: DraftContext) -> Draft:
+        """A continuation of `context.committed`, at most `context.budget` tokens."""
+
+    def end(self, decoded: Decoded) -> None:
+        """A tick ended with this text."""
+
+    def reset(self) -> None:
+        """Time jumped: forget everything about earlier ticks."""
+
+
+@runtime_checkable
+class Acceptance(Protocol):
+    """Decides how much of a draft is valid and which token the target puts after it."""
+
+    name: str
+
+    def accept(self, step: Verification, draft: Draft, position: int) -> tuple[int, int]:
+        """`(accepted, token)`: the longest valid prefix and the target's token after it.
+
+        `position` is the number of committed text tokens before the draft; sampling rules
+        index their noise by it.
+        """
+
+
+@runtime_checkable
+class TrajectoryHead(Protocol):
+    """Turns the target's KV cache into a path."""
+
+    def sample(self, target: Any, history: EgoHistory, seed: int) -> Trajectory:
+        """The medoid of K samples, conditioned on everything committed so far."""

@@ -1,0 +1,1 @@
+"""Reasoning-aware speculative decoding: the loop, its rules and its drafters."""

@@ -1,0 +1,189 @@
+"""The speculative decoding loop (Leviathan 2023, Chen 2023) with a fused prefill.
+
+The first draft is verified by the forward pass that prefills the prompt; later ones by a
+pass of their own. Knows nothing of pictures, prompts' contents, ROS or what a drafter is
+made of. A drafter cannot change the text: whatever it proposes, the committed tokens are
+the target's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rsd_planner.interfaces import Acceptance, Drafter, Target
+from rsd_planner.types import (
+    Decoded,
+    Draft,
+    DraftContext,
+    EgoHistory,
+    FinishReason,
+    Prompt,
+    SpanKind,
+    SpanSource,
+    Verification,
+)
+
+__all__ = ["DecodeLimits", "decode"]
+
+
+@dataclass(frozen=True)
+class DecodeLimits:
+    """Where a text ends and how much is drafted at once."""
+
+    end_token: int
+    max_tokens: int
+    draft_budget: int
+    vocab_size: int
+
+
+def decode(
+    target: Target,
+    drafter: Drafter,
+    acceptance: Acceptance,
+    prompt: Prompt,
+    history: EgoHistory,
+    limits: DecodeLimits,
+    prefill: Callable[[Prompt, Draft], Verification] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Decoded:
+    """Decode one text; afterwards the target's KV cache holds prompt and text exactly.
+
+    `prefill` replaces `target.prefill` where the caller has encoded the pictures already.
+    Drafts longer than the budget are cut; tokens outside of the vocabulary end a draft.
+    """
+    text = _Text(limits)
+    timer = _Timer(clock)
+
+    def propose() -> Draft:
+        with timer.drafting():
+            budget = min(limits.draft_budget, limits.max_tokens - len(text.tokens))
+            context = DraftContext(prompt, history, tuple(text.tokens), budget)
+            return _clean(drafter.propose(context), budget, limits.vocab_size)
+
+    drafter.begin()
+    draft = propose()
+    step = (prefill or target.prefill)(prompt, draft)
+    timer.prefilled()
+    while True:
+        accepted, choice = acceptance.accept(step, draft, len(text.tokens))
+        cached = text.commit(draft, accepted, choice, step)
+        target.keep(cached)
+        if text.finish_reason is not None:
+            break
+        draft = propose()
+        step = target.verify(text.tokens[-1], draft)
+        text.forwards += 1
+    if text.last_is_uncached:
+        target.close(text.tokens[-1])
+        text.forwards += 1
+    decoded = text.result(timer)
+    drafter.end(decoded)
+    return decoded
+
+
+@dataclass
+class _Text:
+    """The committed text and the counts of how it came about."""
+
+    limits: DecodeLimits
+    tokens: list[int] = field(default_factory=list)
+    sources: list[SpanSource] = field(default_factory=list)
+    kinds: list[SpanKind] = field(default_factory=list)
+    gaps: list[float] = field(default_factory=list)
+    forwards: int = 1
+    calls: int = 0
+    proposed: int = 0
+    finish_reason: FinishReason | None = None
+    last_is_uncached: bool = False
+
+    def commit(self, draft: Draft, accepted: int, choice: int, step: Verification) -> int:
+        """Commit accepted draft tokens and the target's choice after them.
+
+        Returns how many draft tokens stay in the cache. Nothing is committed behind the end
+        token or the length limit.
+        """
+        self.calls += 1
+        self.proposed += len(draft)
+        gaps = _top2_gaps(step, accepted + 1)
+        cached = 0
+        for index in range(accepted):
+            source = draft.sources[index]
+            self._append(draft.tokens[index], source, SpanKind.ACCEPTED, gaps[index])
+            cached += 1
+            if self.finish_reason is not None:
+                return cached
+        kind = SpanKind.CORRECTED if accepted < len(draft) else SpanKind.UNDRAFTED
+        self._append(choice, SpanSource.TARGET, kind, gaps[accepted])
+        self.last_is_uncached = self.finish_reason is not None
+        return cached
+
+    def _append(self, token: int, source: SpanSource, kind: SpanKind, gap: float) -> None:
+        self.tokens.append(token)
+        self.sources.append(source)
+        self.kinds.append(kind)
+        self.gaps.append(gap)
+        if token == self.limits.end_token:
+            self.finish_reason = FinishReason.COMPLETE
+        elif len(self.tokens) >= self.limits.max_tokens:
+            self.finish_reason = FinishReason.LENGTH
+
+    def result(self, timer: _Timer) -> Decoded:
+        assert self.finish_reason is not None
+        return Decoded(
+            tokens=tuple(self.tokens),
+            sources=tuple(self.sources),
+            kinds=tuple(self.kinds),
+            finish_reason=self.finish_reason,
+            target_forwards=self.forwards,
+            drafter_calls=self.calls,
+            proposed=self.proposed,
+            accepted=self.kinds.count(SpanKind.ACCEPTED),
+            top2_gaps=tuple(self.gaps),
+            drafter_ms=1e3 * timer.drafter_s,
+            prefill_ms=1e3 * timer.prefill_s,
+            decode_ms=1e3 * timer.elapsed(),
+        )
+
+
+class _Timer:
+    """Where the loop's time goes."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._start = clock()
+        self._entered = 0.0
+        self.drafter_s = 0.0
+        self.prefill_s = 0.0
+
+    def drafting(self) -> _Timer:
+        return self
+
+    def __enter__(self) -> None:
+        self._entered = self._clock()
+
+    def __exit__(self, *_: object) -> None:
+        self.drafter_s += self._clock() - self._entered
+
+    def prefilled(self) -> None:
+        self.prefill_s = self.elapsed() - self.drafter_s
+
+    def elapsed(self) -> float:
+        return self._clock() - self._start
+
+
+def _clean(draft: Draft, budget: int, vocab_size: int) -> Draft:
+    """What of a draft can be fed: within the budget, and only tokens that exist."""
+    length = min(len(draft), max(budget, 0))
+    for index, token in enumerate(draft.tokens[:length]):
+        if not 0 <= token < vocab_size:
+            length = index
+            break
+    return draft if length == len(draft) else draft.cut(length)
+
+
+def _top2_gaps(step: Verification, rows: int) -> list[float]:
+    """The difference between the two largest logits in the first rows."""
+    top = step.logits[:rows].topk(2, dim=-1).values
+    return (top[:, 0] - top[:, 1]).tolist()

@@ -1,0 +1,1 @@
+"""Drafters: one file each, one catalog of their names."""

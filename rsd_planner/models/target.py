@@ -1,0 +1,183 @@
+"""The deliberative reasoner: a `Vla` that prefills, verifies drafts and keeps its cache exact.
+
+One sequence at a time. The draft rides in the forward pass that prefills the prompt. Text
+positions go on behind the prompt's M-RoPE positions, so any token may be drafted: a
+picture's placeholder inside a draft is an ordinary, wrong token here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rsd_planner.models.flat_rope import mrope_positions
+from rsd_planner.models.kv_cache import KVCache, PrefixView
+from rsd_planner.models.vision_cache import VisionCache, VisionFeatures
+from rsd_planner.models.vla import Vla, run_text_stack
+from rsd_planner.types import Draft, Frame, Prompt, Verification
+
+__all__ = ["VlaTarget"]
+
+
+class VlaTarget:
+    """The `Target` protocol over a `Vla`."""
+
+    def __init__(self, vla: Vla, image_processor: Any, capacity: int = 512) -> None:
+        self._vla = vla
+        self._processor = image_processor
+        self._vision = VisionCache()
+        text = vla.vlm.config.text_config
+        self._cache = KVCache(
+            text.num_hidden_layers,
+            text.num_key_value_heads,
+            text.head_dim,
+            capacity,
+            vla.vlm.lm_head.weight.dtype,
+            vla.device,
+        )
+        self._image_token = vla.vlm.config.image_token_id
+        self._merge = vla.vlm.config.vision_config.spatial_merge_size
+        start = vla.config.traj_token_start_idx
+        self._masked = slice(start, start + vla.config.traj_vocab_size)
+        self._base = 0  # cached tokens before the newest draft
+        self._rope_offset = 0  # position minus index of a text token
+        self._vocab = vla.text.embed_tokens.num_embeddings
+
+    @property
+    def vocab_size(self) -> int:
+        """Token ids are below this."""
+        return self._vocab
+
+    @property
+    def cached_tokens(self) -> int:
+        """Length of the KV cache, prompt included."""
+        return self._cache.length
+
+    @property
+    def next_position(self) -> int:
+        """Rotary position of the next token."""
+        return self._cache.length + self._rope_offset
+
+    def cache_layer(self, index: int) -> tuple[Tensor, Tensor]:
+        """Keys and values (1, heads, cached tokens, head_dim) of a layer, as views."""
+        return self._cache.layer(index)
+
+    def prefix_view(self, batch: int) -> PrefixView:
+        """What the head reads: the cache in front of the waypoints' keys."""
+        layers = len(self._vla.text.layers)
+        return PrefixView(self._cache, layers, batch, self._vla.action_space.shape[0])
+
+    def forget_pictures(self) -> None:
+        """Drop the vision cache: time jumped."""
+        self._vision.clear()
+
+    @torch.inference_mode()
+    def encode(self, frames: tuple[Frame, ...]) -> list[VisionFeatures]:
+        """Features of the frames, from the cache where a frame was seen before."""
+        features = []
+        for frame in frames:
+            key = self._vision.key(frame)
+            found = self._vision.get(key)
+            if found is None:
+                found = self._encode_one(frame)
+                self._vision.put(key, found)
+            features.append(found)
+        return features
+
+    @torch.inference_mode()
+    def prefill(
+        self, prompt: Prompt, draft: Draft, features: list[VisionFeatures] | None = None
+    ) -> Verification:
+        """One forward over prompt and draft; logits (draft + 1, vocab).
+
+        `features` are the prompt's pictures as `encode` gives them; without them they are
+        encoded here.
+
+        Raises:
+            ValueError: the prompt's image tokens do not fit its pictures.
+        """
+        if features is None:
+            features = self.encode(prompt.frames)
+        is_image = prompt.token_ids == self._image_token
+        grids = [f.grid_thw for f in features]
+        positions = mrope_positions(is_image, grids, self._merge)  # (3, prompt)
+        length = len(prompt.token_ids)
+        self._rope_offset = int(positions.max()) + 1 - length
+        ids = np.concatenate([prompt.token_ids, np.asarray(draft.tokens, dtype=np.int64)])
+        tail = np.arange(length, len(ids)) + self._rope_offset
+        positions = np.concatenate([positions, np.broadcast_to(tail, (3, len(tail)))], axis=1)
+        mask = torch.zeros(1, len(ids), dtype=torch.bool)
+        mask[0, :length] = torch.from_numpy(is_image)
+        self._cache.clear()
+        self._base = length
+        return self._forward(ids, positions, keep_rows=len(draft) + 1, visual=(mask, features))
+
+    @torch.inference_mode()
+    def verify(self, last_token: int, draft: Draft) -> Verification:
+        """One forward over the last committed token and a draft; logits (draft + 1, vocab)."""
+        ids = np.asarray([last_token, *draft.tokens], dtype=np.int64)
+        start = self.next_position
+        positions = np.broadcast_to(np.arange(start, start + len(ids)), (3, len(ids)))
+        self._base = self._cache.length + 1
+        return self._forward(ids, positions, keep_rows=len(ids))
+
+    def keep(self, accepted: int) -> None:
+        """Keep the first `accepted` tokens of the newest draft, drop the rest."""
+        self._cache.crop(self._base + accepted)
+
+    def close(self, last_token: int) -> None:
+        """Feed the last committed token; its logits are not needed."""
+        self.verify(last_token, Draft())
+
+    def _forward(
+        self,
+        ids: np.ndarray,
+        positions: np.ndarray,
+        keep_rows: int,
+        visual: tuple[Tensor, list[VisionFeatures]] | None = None,
+    ) -> Verification:
+        device = self._vla.device
+        past = self._cache.length
+        self._cache.reserve(past + len(ids))
+        embeds = self._vla.text.embed_tokens(torch.from_numpy(ids).to(device)).unsqueeze(0)
+        deepstack = None
+        if visual is not None:
+            where, features = visual[0].to(device), visual[1]
+            if features:
+                embeds[where] = torch.cat([f.embeddings for f in features]).to(embeds.dtype)
+                layers = zip(*(f.deepstack for f in features), strict=True)
+                deepstack = (where, [torch.cat(layer).to(embeds.dtype) for layer in layers])
+        hidden = run_text_stack(
+            self._vla.text,
+            embeds,
+            torch.from_numpy(np.ascontiguousarray(positions)).to(device).unsqueeze(1),
+            self._cache,
+            mask=_causal_mask(past, len(ids), device),
+            visual=deepstack,
+        )
+        self._cache.advance(len(ids))
+        logits = self._vla.vlm.lm_head(hidden[0, -keep_rows:]).float()  # (rows, vocab)
+        logits[:, self._masked] = -torch.inf
+        return Verification(logits)
+
+    def _encode_one(self, frame: Frame) -> VisionFeatures:
+        batch = self._processor(images=[frame.image], return_tensors="pt")
+        grid = batch["image_grid_thw"]
+        pixels = batch["pixel_values"].to(self._vla.device)
+        out = self._vla.vlm.model.get_image_features(pixels, grid.to(self._vla.device))
+        return VisionFeatures(
+            embeddings=out.pooler_output[0],
+            deepstack=tuple(layer[0] for layer in out.deepstack_features),
+            grid_thw=tuple(int(v) for v in grid[0]),
+        )
+
+
+def _causal_mask(past: int, new: int, device: torch.device) -> Tensor | None:
+    """Bool (1, 1, new, past + new), True where attended; None where `causal` says the same."""
+    if past == 0 or new == 1:
+        return None
+    ones = torch.ones(new, past + new, dtype=torch.bool, device=device)
+    return ones.tril(diagonal=past)[None, None]

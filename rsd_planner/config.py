@@ -140,7 +140,7 @@ class PlannerSettings:
         False, "bool", "Subscribe to image/compressed (JPEG or PNG) instead of image."
     )
     frame_tolerance_s: float = _setting(
-        0.06, "float", "A frame may be this much older than the instant it stands for.",
+        0.12, "float", "A frame may be this much older than the instant it stands for.",
         unit="s", low=0.001, high=1.0,
     )  # fmt: skip
     navigation: str = _setting(

@@ -1,0 +1,372 @@
+"""What the cameras and the odometry delivered, and the observation that can be made of it.
+
+Bounded rings per camera and for the odometry. A message is accepted or refused with a
+reason, as a value; nothing is logged and no clock is read: `now_ns` is passed in and is on
+the clock of the stamps. It does not know ROS, nor what a model does with the pictures.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+
+from rsd_planner.config import ModelRequirements, PlannerSettings
+from rsd_planner.planning.ego_history import OdometryTrack, rotation_matrix
+from rsd_planner.types import NANOSECONDS, EgoHistory, EgoState, Frame, Observation
+
+__all__ = ["InputBuffer", "InputHealth", "NotReady", "Verdict"]
+
+MAX_FRAMES = 48  # per camera; 30 Hz for the oldest instant that a model looks at
+MAX_STATES = 2048
+MAX_ODOMETRY_GAP_S = 0.5  # a hole that interpolation would have to invent
+JUMP_BACK_S = 0.5  # less is a message out of order
+FUTURE_S = 1.0  # a clock that lags its messages is normal in replay
+POSE_JUMP_M = 2.0  # beyond what the speed explains
+MAX_SIDE_PX = 8192
+
+
+class Verdict(Enum):
+    """What became of one message; the value is a sentence for people."""
+
+    ACCEPTED = "accepted"
+    ZERO_STAMP = "the stamp is zero: the driver must stamp its messages"
+    FUTURE_STAMP = "the stamp lies in the future: is use_sim_time set as in the source?"
+    EQUAL_STAMP = "the stamp is that of the message before"
+    REVERSED_STAMP = "the stamp is older than that of the message before"
+    NOT_FINITE = "a number is not finite"
+    BAD_QUATERNION = "the orientation is no unit quaternion"
+    WRONG_FRAME = "header.frame_id is not the expected frame"
+    WRONG_CHILD_FRAME = "child_frame_id is not the expected frame"
+    POSE_JUMP = "the pose jumped; the history starts anew"
+    UNKNOWN_CAMERA = "this camera is not in the settings"
+    BAD_IMAGE = "the picture is empty, too large or not decodable"
+
+    @property
+    def ok(self) -> bool:
+        """Whether the message is in the buffer."""
+        return self in (Verdict.ACCEPTED, Verdict.POSE_JUMP)
+
+
+@dataclass(frozen=True)
+class NotReady:
+    """Why there is no observation, worst first, in words that name the remedy."""
+
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class InputHealth:
+    """Counts of one input. `age_s` is -1 before the first message."""
+
+    name: str
+    required: bool
+    age_s: float
+    rate_hz: float
+    received: int
+    dropped: int
+    last_drop: str
+    ok: bool
+
+
+@dataclass
+class _Stream:
+    """Counts of one input, and the stamps of its newest messages for the rate."""
+
+    received: int = 0
+    dropped: Counter[Verdict] = field(default_factory=Counter)
+    last_drop: Verdict | None = None
+    stamps_ns: deque[int] = field(default_factory=lambda: deque(maxlen=32))
+
+    def note(self, verdict: Verdict, stamp_ns: int) -> Verdict:
+        self.received += 1
+        if verdict is not Verdict.ACCEPTED:
+            self.dropped[verdict] += 1
+            self.last_drop = verdict
+        if verdict.ok:
+            self.stamps_ns.append(stamp_ns)
+        return verdict
+
+    def rate_hz(self, now_ns: int) -> float:
+        recent = [s for s in self.stamps_ns if now_ns - s < 3 * NANOSECONDS]
+        span_ns = recent[-1] - recent[0] if len(recent) > 1 else 0
+        return (len(recent) - 1) * NANOSECONDS / span_ns if span_ns > 0 else 0.0
+
+
+class InputBuffer:
+    """Collects frames and ego states; `snapshot` makes the observation of a tick.
+
+    Not thread safe: the caller holds a lock around every method.
+    """
+
+    def __init__(self, settings: PlannerSettings, requirements: ModelRequirements) -> None:
+        self.settings = settings
+        self.requirements = requirements
+        self.epoch = 0  # counts jumps of time; what was learnt before one is void
+        self.navigation = settings.navigation
+        self.odometry_frame = settings.odometry_frame
+        self._child_frame = settings.odometry_child_frame
+        self._streams = {name: _Stream() for name in (*settings.all_cameras, "odometry")}
+        self._frames: dict[str, deque[Frame]] = {
+            name: deque(maxlen=MAX_FRAMES) for name in settings.all_cameras
+        }
+        self._states: deque[EgoState] = deque(maxlen=MAX_STATES)
+        self._now_ns = 0
+
+    # -- messages in ------------------------------------------------------------------
+
+    def add_frame(self, frame: Frame, now_ns: int) -> Verdict:
+        """Takes a decoded RGB picture (height, width, 3) or says why not."""
+        self.notice_time(now_ns)
+        if frame.camera not in self._frames:
+            return Verdict.UNKNOWN_CAMERA
+        ring = self._frames[frame.camera]
+        verdict = _check_stamp(frame.stamp_ns, ring[-1].stamp_ns if ring else 0, now_ns)
+        if verdict is Verdict.ACCEPTED and not _is_picture(frame.image):
+            verdict = Verdict.BAD_IMAGE
+        if verdict is Verdict.ACCEPTED:
+            ring.append(frame)
+            self._forget_frames(ring)
+        return self._streams[frame.camera].note(verdict, frame.stamp_ns)
+
+    def refuse_frame(self, camera: str, verdict: Verdict = Verdict.BAD_IMAGE) -> Verdict:
+        """Counts a picture that could not even be decoded."""
+        if camera in self._streams:
+            self._streams[camera].note(verdict, 0)
+        return verdict
+
+    def add_state(
+        self, state: EgoState, now_ns: int, frame_id: str = "", child_frame_id: str = ""
+    ) -> Verdict:
+        """Takes one odometry message or says why not.
+
+        After a jump of the pose the message is kept, and it alone: a history across the
+        jump would be a motion that never was.
+        """
+        self.notice_time(now_ns)
+        verdict = self._check_state(state, now_ns, frame_id, child_frame_id)
+        if verdict.ok:
+            norm = float(np.linalg.norm(state.orientation_xyzw))
+            unit = state.orientation_xyzw / norm
+            if verdict is Verdict.POSE_JUMP:
+                self._states.clear()
+            self._states.append(
+                EgoState(
+                    state.stamp_ns, state.position_m, unit, state.linear_mps, state.angular_radps
+                )
+            )
+            self.odometry_frame = self.odometry_frame or frame_id
+            self._child_frame = self._child_frame or child_frame_id
+        return self._streams["odometry"].note(verdict, state.stamp_ns)
+
+    def notice_time(self, now_ns: int) -> bool:
+        """Empties everything when the clock went back (a bag loops); True if it did."""
+        jumped = now_ns < self._now_ns - JUMP_BACK_S * NANOSECONDS
+        if jumped:
+            self.clear()
+        self._now_ns = now_ns if jumped else max(self._now_ns, now_ns)
+        return jumped
+
+    def clear(self) -> None:
+        """Forgets all messages, not the counts."""
+        self.epoch += 1
+        self._now_ns = 0
+        self._states.clear()
+        for ring in self._frames.values():
+            ring.clear()
+        for stream in self._streams.values():
+            stream.stamps_ns.clear()
+        self.navigation = self.settings.navigation
+
+    # -- observations out ---------------------------------------------------------------
+
+    @property
+    def newest_state(self) -> EgoState | None:
+        """The newest odometry, whatever its age."""
+        return self._states[-1] if self._states else None
+
+    def snapshot(self, now_ns: int, tick: int) -> Observation | NotReady:
+        """The observation at the newest instant for which every required input exists."""
+        self.notice_time(now_ns)
+        reasons = self._silent(now_ns)
+        t0_ns = self._newest_common_instant()
+        if t0_ns is None or reasons:
+            return NotReady(tuple(reasons) or ("inputs do not overlap in time yet",))
+        age_s = (now_ns - t0_ns) / NANOSECONDS
+        if age_s > self.settings.max_input_age_s:
+            return NotReady(
+                (f"the newest common instant of the inputs is {age_s:.2f} s old (skewed stamps?)",)
+            )
+        frames: list[Frame] = []
+        missing: list[str] = []
+        for camera in self.settings.all_cameras:
+            chosen = self._choose_frames(camera, t0_ns)
+            if chosen is not None:
+                frames.extend(chosen)
+            elif camera in self.settings.cameras:
+                reasons.append(self._too_few(camera))
+            else:
+                missing.append(f"{camera}: no pictures in time")
+        history = self._history(t0_ns)
+        if history is None:
+            reasons.append(self._short_history(t0_ns))
+        if reasons or history is None:
+            return NotReady(tuple(reasons))
+        return Observation(tick, t0_ns, tuple(frames), history, self.navigation, tuple(missing))
+
+    def health(self, now_ns: int) -> tuple[InputHealth, ...]:
+        """Counts of every input, cameras in the order of the settings, odometry last."""
+        return tuple(self._health(name, now_ns) for name in self._streams)
+
+    # -- details ------------------------------------------------------------------------
+
+    def _health(self, name: str, now_ns: int) -> InputHealth:
+        stream = self._streams[name]
+        newest = stream.stamps_ns[-1] if stream.stamps_ns else None
+        age_s = -1.0 if newest is None else (now_ns - newest) / NANOSECONDS
+        fresh = newest is not None and age_s <= self.settings.max_input_age_s
+        return InputHealth(
+            name=name,
+            required=name not in self.settings.optional_cameras,
+            age_s=age_s,
+            rate_hz=stream.rate_hz(now_ns),
+            received=stream.received,
+            dropped=sum(stream.dropped.values()),
+            last_drop=stream.last_drop.value if stream.last_drop else "",
+            ok=fresh,
+        )
+
+    def _silent(self, now_ns: int) -> list[str]:
+        """A sentence for each required input that has nothing fresh."""
+        reasons = []
+        for name in ("odometry", *self.settings.cameras):
+            health = self._health(name, now_ns)
+            if health.ok:
+                continue
+            if health.age_s < 0:
+                why = "no message yet" if not health.received else health.last_drop
+                reasons.append(f"{name}: {why or 'no message since time jumped'}")
+            elif health.age_s > 60.0:
+                reasons.append(
+                    f"{name}: stamps are {health.age_s:.0f} s behind the clock; "
+                    "set use_sim_time for recorded data"
+                )
+            else:
+                drop = f" ({health.last_drop})" if health.last_drop else ""
+                reasons.append(f"{name}: silent for {health.age_s:.2f} s{drop}")
+        return reasons
+
+    def _newest_common_instant(self) -> int | None:
+        """The newest picture of a required camera that no required input is older than."""
+        rings = [self._frames[name] for name in self.settings.cameras]
+        if not self._states or not all(rings):
+            return None
+        limit_ns = min(self._states[-1].stamp_ns, *(ring[-1].stamp_ns for ring in rings))
+        stamps = [f.stamp_ns for ring in rings for f in ring if f.stamp_ns <= limit_ns]
+        return max(stamps, default=None)
+
+    def _choose_frames(self, camera: str, t0_ns: int) -> list[Frame] | None:
+        """The newest frame not after each instant t0 − k·dt, oldest first; None if one lacks.
+
+        Stamps jitter, so for k > 0 a frame may also be up to half an interval newer than its
+        instant, never newer than t0.
+        """
+        count = self.requirements.frames_per_camera
+        interval_ns = round(self.requirements.frame_interval_s * NANOSECONDS)
+        tolerance_ns = round(self.settings.frame_tolerance_s * NANOSECONDS)
+        chosen: list[Frame] = []
+        for k in range(count - 1, -1, -1):
+            instant_ns = t0_ns - k * interval_ns
+            latest_ns = min(t0_ns, instant_ns + (interval_ns // 2 if k else 0))
+            fitting = [
+                f
+                for f in self._frames[camera]
+                if instant_ns - tolerance_ns <= f.stamp_ns <= latest_ns
+            ]
+            if not fitting:
+                return None
+            chosen.append(min(fitting, key=lambda f: (abs(f.stamp_ns - instant_ns), f.stamp_ns)))
+        return chosen
+
+    def _history(self, t0_ns: int) -> EgoHistory | None:
+        need = self.requirements
+        span_ns = round((need.history_steps * need.history_step_s + 1.0) * NANOSECONDS)
+        recent = [s for s in self._states if s.stamp_ns >= t0_ns - span_ns]
+        track = OdometryTrack(recent)
+        return track.history(t0_ns, need.history_steps, need.history_step_s, MAX_ODOMETRY_GAP_S)
+
+    def _too_few(self, camera: str) -> str:
+        need = self.requirements
+        return (
+            f"{camera}: {need.frames_per_camera} pictures {need.frame_interval_s:g} s apart are "
+            f"needed, each within {self.settings.frame_tolerance_s:g} s"
+        )
+
+    def _short_history(self, t0_ns: int) -> str:
+        need_s = (self.requirements.history_steps - 1) * self.requirements.history_step_s
+        have_s = (t0_ns - self._states[0].stamp_ns) / NANOSECONDS if self._states else 0.0
+        if have_s >= need_s:
+            return f"odometry: a gap of more than {MAX_ODOMETRY_GAP_S:g} s in the history"
+        return f"odometry: covers {max(have_s, 0.0):.2f} of {need_s:.1f} s"
+
+    def _check_state(
+        self, state: EgoState, now_ns: int, frame_id: str, child_frame_id: str
+    ) -> Verdict:
+        last = self._states[-1] if self._states else None
+        verdict = _check_stamp(state.stamp_ns, last.stamp_ns if last else 0, now_ns)
+        if verdict is not Verdict.ACCEPTED:
+            return verdict
+        numbers = (
+            state.position_m, state.orientation_xyzw, state.linear_mps, state.angular_radps,
+        )  # fmt: skip
+        if not all(np.all(np.isfinite(values)) for values in numbers):
+            return Verdict.NOT_FINITE
+        if abs(float(np.linalg.norm(state.orientation_xyzw)) - 1.0) > 0.05:
+            return Verdict.BAD_QUATERNION
+        if self.odometry_frame and frame_id and frame_id != self.odometry_frame:
+            return Verdict.WRONG_FRAME
+        if self._child_frame and child_frame_id and child_frame_id != self._child_frame:
+            return Verdict.WRONG_CHILD_FRAME
+        return Verdict.POSE_JUMP if last and _pose_jumped(last, state) else Verdict.ACCEPTED
+
+    def _forget_frames(self, ring: deque[Frame]) -> None:
+        """Drops pictures that no tick can ask for any more: they are megabytes."""
+        need = self.requirements
+        span_s = need.frames_per_camera * need.frame_interval_s + self.settings.frame_tolerance_s
+        oldest_ns = ring[-1].stamp_ns - round((span_s + self.settings.max_input_age_s) * NANOSECONDS)
+        while ring[0].stamp_ns < oldest_ns:
+            ring.popleft()
+
+
+def _check_stamp(stamp_ns: int, last_ns: int, now_ns: int) -> Verdict:
+    if stamp_ns <= 0:
+        return Verdict.ZERO_STAMP
+    if stamp_ns > now_ns + FUTURE_S * NANOSECONDS:
+        return Verdict.FUTURE_STAMP
+    if stamp_ns == last_ns:
+        return Verdict.EQUAL_STAMP
+    return Verdict.REVERSED_STAMP if stamp_ns < last_ns else Verdict.ACCEPTED
+
+
+def _is_picture(image: object) -> bool:
+    return (
+        isinstance(image, np.ndarray)
+        and image.dtype == np.uint8
+        and image.ndim == 3
+        and image.shape[2] == 3
+        and 0 < image.shape[0] <= MAX_SIDE_PX
+        and 0 < image.shape[1] <= MAX_SIDE_PX
+    )
+
+
+def _pose_jumped(last: EgoState, new: EgoState) -> bool:
+    """Whether the pose moved by more than the twists on both sides explain."""
+    dt_s = (new.stamp_ns - last.stamp_ns) / NANOSECONDS
+    mean = 0.5 * (
+        rotation_matrix(last.orientation_xyzw) @ last.linear_mps
+        + rotation_matrix(new.orientation_xyzw) @ new.linear_mps
+    )
+    surprise_m = float(np.linalg.norm(new.position_m - last.position_m - mean * dt_s))
+    return surprise_m > POSE_JUMP_M + 5.0 * dt_s

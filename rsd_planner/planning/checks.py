@@ -1,0 +1,161 @@
+"""Whether an answer of the model may be published: checks as values.
+
+A plan must be finite, start where the car is now, and ask for nothing that the limits in
+the settings forbid. Rates are judged as means over half a second, because a controller
+does not follow single points. It does not know whether the plan is wise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rsd_planner.config import PlannerSettings
+from rsd_planner.planning.path import TimedPath, path_of
+from rsd_planner.types import NANOSECONDS, EgoState, PlanResult
+
+__all__ = ["PlanFault", "PlanFaultKind", "check_plan"]
+
+WINDOW_S = 0.5
+WALKING_MPS = 2.0  # below it, curvature is noise of standing
+SLACK = 1.05
+
+
+class PlanFaultKind(Enum):
+    """What is wrong with a plan."""
+
+    SHAPE = "shape"
+    NOT_FINITE = "not finite"
+    DISPLACED = "displaced"
+    BROKEN = "broken"
+    REVERSED = "reversed"
+    SPEED = "speed"
+    ACCELERATION = "acceleration"
+    LATERAL_ACCELERATION = "lateral acceleration"
+    CURVATURE = "curvature"
+
+
+@dataclass(frozen=True)
+class PlanFault:
+    """One reason why a plan was rejected; `detail` has the figure and its limit."""
+
+    kind: PlanFaultKind
+    detail: str
+
+    def __str__(self) -> str:
+        return f"plan rejected: {self.detail}"
+
+
+def check_plan(
+    result: PlanResult, ego_now: EgoState | None, settings: PlannerSettings
+) -> tuple[PlanFault, ...]:
+    """Everything that is wrong with a plan; empty when it may be published.
+
+    `ego_now` is the newest odometry, which may be later than the plan's t0.
+    """
+    faults = _check_numbers(result)
+    if faults:
+        return faults
+    path = path_of(result)
+    return (
+        _check_place(path, ego_now, settings.max_displacement_m)
+        + _check_motion(path)
+        + _check_limits(path, result.trajectory.step_s, settings)
+    )
+
+
+def _check_numbers(result: PlanResult) -> tuple[PlanFault, ...]:
+    trajectory = result.trajectory
+    points = len(trajectory.position_m)
+    rows = (
+        trajectory.heading_rad, trajectory.speed_mps,
+        trajectory.acceleration_mps2, trajectory.curvature_1pm,
+    )  # fmt: skip
+    shapes = trajectory.position_m.shape == (points, 3) and all(r.shape == (points,) for r in rows)
+    if not shapes or points < 2 or not 0.01 <= trajectory.step_s <= 1.0:
+        return (PlanFault(PlanFaultKind.SHAPE, "the path has no usable points"),)
+    numbers = (trajectory.position_m, *rows, result.ego.position_m, result.ego.orientation_xyzw)
+    if not all(np.all(np.isfinite(values)) for values in numbers):
+        return (PlanFault(PlanFaultKind.NOT_FINITE, "the path holds NaN or infinity"),)
+    return ()
+
+
+def _check_place(
+    path: TimedPath, ego_now: EgoState | None, limit_m: float
+) -> tuple[PlanFault, ...]:
+    first_m = float(np.linalg.norm(path.position_m[1] - path.position_m[0]))
+    reach_m = 1.0 + 2.0 * max(abs(float(path.speed_mps[0])), abs(float(path.speed_mps[1]))) * (
+        float(path.time_ns[1] - path.time_ns[0]) / NANOSECONDS
+    )
+    if first_m > reach_m:
+        detail = f"the path starts {first_m:.1f} m from the ego pose at t0"
+        return (PlanFault(PlanFaultKind.DISPLACED, detail),)
+    if ego_now is None:
+        return ()
+    off_m = float(np.linalg.norm((path.position_at(ego_now.stamp_ns) - ego_now.position_m)[:2]))
+    if off_m <= limit_m:
+        return ()
+    detail = f"the path is {off_m:.1f} m from where the car is now (limit {limit_m:.1f} m)"
+    return (PlanFault(PlanFaultKind.DISPLACED, detail),)
+
+
+def _check_motion(path: TimedPath) -> tuple[PlanFault, ...]:
+    """No reversal, and no leaps that the speeds do not explain."""
+    step = np.diff(path.position_m[:, :2], axis=0)  # (n, 2)
+    dt_s = np.diff(path.time_ns) / NANOSECONDS
+    forward = np.stack([np.cos(path.yaw_rad[:-1]), np.sin(path.yaw_rad[:-1])], axis=1)
+    back_m = float(-np.minimum(np.sum(step * forward, axis=1), 0.0).sum())
+    faults = []
+    if back_m > 0.5 or float(path.speed_mps[1:].min()) < -0.3:
+        detail = f"the path goes {back_m:.1f} m backwards"
+        faults.append(PlanFault(PlanFaultKind.REVERSED, detail))
+    fastest = np.maximum(np.abs(path.speed_mps[:-1]), np.abs(path.speed_mps[1:]))
+    leap_m = float((np.linalg.norm(step, axis=1) - 1.5 * fastest * dt_s).max())
+    if leap_m > 1.0:
+        faults.append(PlanFault(PlanFaultKind.BROKEN, f"the path leaps by {leap_m:.1f} m"))
+    return tuple(faults)
+
+
+def _check_limits(
+    path: TimedPath, step_s: float, settings: PlannerSettings
+) -> tuple[PlanFault, ...]:
+    window = max(1, round(WINDOW_S / step_s))
+    speed = _mean(path.speed_mps[1:], window)
+    acceleration = _mean(path.acceleration_mps2[1:], window)
+    curvature = _mean(path.curvature_1pm[1:], window)
+    lateral = np.abs(speed * speed * curvature)
+    tight = np.abs(curvature[speed > WALKING_MPS])
+    found = (
+        (PlanFaultKind.SPEED, "speed", speed.max(), settings.max_speed_mps, "m/s"),
+        (
+            PlanFaultKind.ACCELERATION, "acceleration",
+            acceleration.max(), settings.max_acceleration_mps2, "m/s^2",
+        ),
+        (
+            PlanFaultKind.ACCELERATION, "deceleration",
+            -acceleration.min(), settings.max_deceleration_mps2, "m/s^2",
+        ),
+        (
+            PlanFaultKind.LATERAL_ACCELERATION, "lateral acceleration",
+            lateral.max(), settings.max_lateral_acceleration_mps2, "m/s^2",
+        ),
+        (
+            PlanFaultKind.CURVATURE, "curvature",
+            tight.max(initial=0.0), settings.max_curvature_1pm, "1/m",
+        ),
+    )  # fmt: skip
+    return tuple(
+        PlanFault(kind, f"{name} {float(value):.2f} above {limit:.2f} {unit}")
+        for kind, name, value, limit, unit in found
+        if float(value) > SLACK * limit
+    )
+
+
+def _mean(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
+    """Moving mean of length n − window + 1, or the mean of all if there are fewer."""
+    if len(values) <= window:
+        return np.array([values.mean()])
+    return np.convolve(values, np.full(window, 1.0 / window), mode="valid")

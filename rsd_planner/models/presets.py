@@ -135,7 +135,8 @@ def write_random_checkpoint(
 ) -> Path:
     """A complete checkpoint with random weights; returns its folder.
 
-    Weights are drawn larger than at initialisation, so that its texts vary.
+    The VLM's weights are drawn larger than at initialisation, so that its texts vary; the
+    expert's are not, or its flow would be chaotic.
     """
     texts = [*PROMPT_TEXTS, "Slow down because the car ahead is braking 1 2 3 4 5 6 7 8 9 0"]
     tokenizer = extend_tokenizer(train_tokenizer(texts, vocab_size=300), size.history_bins)
@@ -143,9 +144,10 @@ def write_random_checkpoint(
     vla = build_vla(size, tokenizer, space, model_type, seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in vla.parameters():
+        for name, parameter in vla.named_parameters():
             if parameter.ndim > 1:
-                scale = 1.5 / parameter.shape[-1] ** 0.5
+                gain = 1.5 if name.startswith("vlm.") else 0.5
+                scale = gain / parameter.shape[-1] ** 0.5
                 parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
     path = Path(folder)
     save_checkpoint(path, vla, tokenizer, {"frames_per_camera": 4, "frame_interval_s": 0.2})

@@ -1,0 +1,1 @@
+"""Training of the target and, later, of drafters: staged, seeded, resumable."""

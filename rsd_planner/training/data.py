@@ -1,0 +1,164 @@
+"""Training examples from recorded drives: pictures, histories, texts, futures, labels.
+
+`prepare` resizes each drive's pictures as the image processor does and resamples its
+odometry once; a `DriveSet` then serves ticks from memory-mapped files. Assumes the drives
+that `simulation.record` writes; knows nothing of the world behind them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich.progress import track
+
+from rsd_planner.planning.ego_history import OdometryTrack, rotation_matrix
+from rsd_planner.types import NANOSECONDS, EgoState
+
+__all__ = ["DriveSet", "ImageLabels", "prepare"]
+
+HISTORY_STEPS, FUTURE_STEPS, STEP_S = 16, 64, 0.1
+FRAMES = 4
+MAX_GAP_S = 0.25
+
+
+@dataclass(frozen=True)
+class ImageLabels:
+    """Names of the labels of a picture and of the classes under its patches."""
+
+    image: tuple[str, ...]
+    classes: tuple[str, ...]
+
+
+def prepare(
+    source: Path, target: Path, size: tuple[int, int] = (128, 256), processes: int = 2
+) -> int:
+    """Prepare every drive of a folder that is not prepared yet; returns how many there are.
+
+    `size` is (height, width) in pixels.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    drives = sorted(source.glob("*.npz"))
+    todo = [d for d in drives if not (target / f"{d.stem}.npz").exists()]
+    with ProcessPoolExecutor(processes) as pool:
+        jobs = [pool.submit(_prepare_drive, drive, target, size) for drive in todo]
+        for job in track(jobs, description="prepare drives", disable=not todo):
+            job.result()
+    return len(drives)
+
+
+def _prepare_drive(drive: Path, target: Path, size: tuple[int, int]) -> None:
+    with np.load(drive, allow_pickle=False) as data:
+        pictures = _pictures(data["jpeg"], data["jpeg_offsets"], size)
+        odometry = OdometryTrack(_ego_states(data))
+        stamps = data["stamps_ns"]
+        meta = json.loads(str(data["meta"]))
+        poses = [_poses_around(odometry, int(t)) for t in stamps]
+        np.save(target / f"{drive.stem}.pictures.npy", pictures)
+        temporary = target / f"{drive.stem}.part.npz"
+        np.savez(
+            temporary,
+            stamps_ns=stamps,
+            patch_labels=data["patch_labels"],
+            image_labels=data["image_labels"].astype(np.float32),
+            history_xyz=np.stack([p[0] for p in poses]),
+            history_rot=np.stack([p[1] for p in poses]),
+            future_xyz=np.stack([p[2] for p in poses]),
+            future_rot=np.stack([p[3] for p in poses]),
+            meta=np.array(json.dumps(meta)),
+        )
+    temporary.rename(target / f"{drive.stem}.npz")
+
+
+def _pictures(
+    jpeg: NDArray[np.uint8], offsets: NDArray[np.int64], size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """(frames, height, width, 3) RGB, resized as the image processor resizes."""
+    pictures = np.empty((len(offsets) - 1, *size, 3), dtype=np.uint8)
+    for index, (start, end) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+        image = cv2.cvtColor(cv2.imdecode(jpeg[start:end], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        resized = Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BICUBIC)
+        pictures[index] = np.asarray(resized)
+    return pictures
+
+
+def _ego_states(data: np.lib.npyio.NpzFile) -> list[EgoState]:
+    rows = zip(
+        data["ego_stamps_ns"],
+        data["ego_position_m"],
+        data["ego_orientation_xyzw"],
+        data["ego_linear_mps"],
+        data["ego_angular_radps"],
+        strict=True,
+    )
+    return [EgoState(int(t), p, q, v, w) for t, p, q, v, w in rows]
+
+
+def _poses_around(track: OdometryTrack, t0_ns: int) -> tuple[NDArray[np.float32], ...]:
+    """History and future at t0 in the ego frame: positions and rotations of each."""
+    history = track.history(t0_ns, HISTORY_STEPS, STEP_S, MAX_GAP_S)
+    step = round(STEP_S * NANOSECONDS)
+    ahead = track.at(t0_ns + step * np.arange(1, FUTURE_STEPS + 1), MAX_GAP_S)
+    if history is None or ahead is None:
+        raise ValueError(f"the drive has no odometry around {t0_ns} ns: record it again")
+    to_ego = rotation_matrix(history.now.orientation_xyzw).T
+    xyz = (np.stack([s.position_m for s in ahead]) - history.now.position_m) @ to_ego.T
+    rot = to_ego @ rotation_matrix(np.stack([s.orientation_xyzw for s in ahead]))
+    parts = (history.position_m, history.rotation, xyz, rot)
+    return tuple(np.asarray(part, dtype=np.float32) for part in parts)
+
+
+class DriveSet:
+    """Prepared drives as one long list of frames."""
+
+    def __init__(self, folder: Path, limit: int | None = None) -> None:
+        files = sorted(p for p in folder.glob("*.npz") if not p.stem.endswith(".part"))[:limit]
+        if not files:
+            raise FileNotFoundError(f"no prepared drives in {folder}: run `rsd data` first")
+        self._pictures = [
+            np.load(f.with_name(f"{f.stem}.pictures.npy"), mmap_mode="r") for f in files
+        ]
+        parts = [dict(np.load(f)) for f in files]
+        metas = [json.loads(str(p["meta"])) for p in parts]
+        self.labels = ImageLabels(
+            tuple(metas[0]["image_label_names"]), tuple(metas[0]["class_names"])
+        )
+        self.drive = np.concatenate(
+            [np.full(len(p["stamps_ns"]), i) for i, p in enumerate(parts)]
+        )
+        self.row = np.concatenate([np.arange(len(p["stamps_ns"])) for p in parts])
+        self.names = tuple(f.stem for f in files)
+        self.texts = [text for meta in metas for text in meta["texts"]]
+        self.decisions = [name for meta in metas for name in meta["decisions"]]
+        for name in (
+            "patch_labels", "image_labels", "history_xyz", "history_rot", "future_xyz", "future_rot",
+        ):  # fmt: skip
+            setattr(self, name, np.concatenate([p[name] for p in parts]))
+
+    patch_labels: NDArray[np.uint32]  # (frames, rows, columns) bit masks of classes
+    image_labels: NDArray[np.float32]  # (frames, labels)
+    history_xyz: NDArray[np.float32]  # (frames, 16, 3)
+    history_rot: NDArray[np.float32]  # (frames, 16, 3, 3)
+    future_xyz: NDArray[np.float32]  # (frames, 64, 3)
+    future_rot: NDArray[np.float32]  # (frames, 64, 3, 3)
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def pictures(self, indices: Sequence[int]) -> NDArray[np.uint8]:
+        """(len(indices), height, width, 3)."""
+        return np.stack([self._pictures[self.drive[i]][self.row[i]] for i in indices])
+
+    def ticks(self, frame_interval_s: float, frame_period_s: float = 0.1) -> NDArray[np.int64]:
+        """(ticks, FRAMES) frame indices, oldest first, for every frame that has its past."""
+        stride = round(frame_interval_s / frame_period_s)
+        last = np.arange(len(self))[self.row >= stride * (FRAMES - 1)]
+        offsets = stride * np.arange(FRAMES - 1, -1, -1)
+        return last[:, None] - offsets[None, :]

@@ -87,7 +87,7 @@ class TextCodec:
     """Token ids to characters and back."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self.end_of_reasoning = self.id_of("<|cot_end|>")
         self.end = self.id_of("<|traj_future_start|>")
         vocabulary = tokenizer.get_vocab()
@@ -99,7 +99,7 @@ class TextCodec:
         }
 
     def __len__(self) -> int:
-        return len(self._tokenizer)
+        return len(self.tokenizer)
 
     def id_of(self, token: str) -> int:
         """The id of a token of the vocabulary.
@@ -107,14 +107,14 @@ class TextCodec:
         Raises:
             KeyError: there is none.
         """
-        index = self._tokenizer.get_vocab().get(token)
+        index = self.tokenizer.get_vocab().get(token)
         if index is None:
             raise KeyError(f"the tokenizer has no token {token!r}")
         return int(index)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text in which special tokens may stand."""
-        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def encode_reasoning(self, text: str) -> list[int]:
         """A complete reasoning: the text and the tokens that end it."""
@@ -139,7 +139,7 @@ class TextCodec:
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer's files."""
-        self._tokenizer.save_pretrained(str(folder))
+        self.tokenizer.save_pretrained(str(folder))
 
 
 def _regex() -> object:

@@ -67,7 +67,7 @@ class PromptBuilder:
         self._image_tokens = image_tokens
         self._names_cameras = names_cameras
         self._placeholder = codec.id_of("<|traj_history|>")
-        self._template = lru_cache(maxsize=64)(self._make_template)
+        self._cached = lru_cache(maxsize=64)(self._make_template)
 
     def build(self, observation: Observation) -> Prompt:
         """The prompt of an observation.
@@ -83,10 +83,16 @@ class PromptBuilder:
             )
         pictures = tuple((f.camera, self._image_tokens(_size(f))) for f in observation.frames)
         route = observation.navigation if self._names_cameras else ""
-        template = self._template(pictures, route)
+        template = self.template(pictures, route)
         ids = template.copy()
         ids[template == self._placeholder] = bins + self._history_start
         return Prompt(ids, observation.frames)
+
+    def template(
+        self, pictures: tuple[tuple[str, int], ...], route: str = ""
+    ) -> NDArray[np.int64]:
+        """A prompt with history placeholders, for pictures of (camera, tokens)."""
+        return self._cached(pictures, route)
 
     def _make_template(
         self, pictures: tuple[tuple[str, int], ...], route: str

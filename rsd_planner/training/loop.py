@@ -101,10 +101,11 @@ def train(
             torch.nn.utils.clip_grad_norm_(named.values(), schedule.clip)
             optimizer.step()
             if step % schedule.log_every == 0 or step == schedule.steps - 1:
-                entry = {"step": step, "loss": round(float(loss), 5), **_rounded(metrics)}
+                value = float(loss.detach())
+                entry = {"step": step, "loss": round(value, 5), **_rounded(metrics)}
                 log.write(json.dumps(entry) + "\n")
                 log.flush()
-                progress.update(task, note=f"loss {float(loss):.3f}")
+                progress.update(task, note=f"loss {value:.3f}")
             progress.update(task, completed=step + 1)
             if time.monotonic() - saved > schedule.save_every_s or step == schedule.steps - 1:
                 _save(state_file, named, optimizer, step + 1)

@@ -1,0 +1,5 @@
+"""Lets older pip and colcon find the project; everything else is in pyproject.toml."""
+
+from setuptools import setup
+
+setup()

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rsd_planner.models.flat_rope import mrope_positions
 from rsd_planner.models.kv_cache import KVCache, PrefixView
+from rsd_planner.models.vision_batch import BatchedTower
 from rsd_planner.models.vision_cache import VisionCache, VisionFeatures
 from rsd_planner.models.vla import Vla, run_text_stack
 from rsd_planner.types import Draft, Frame, Prompt, Verification
@@ -29,6 +30,7 @@ class VlaTarget:
         self._vla = vla
         self._processor = image_processor
         self._vision = VisionCache()
+        self._towers: dict[tuple[int, int], BatchedTower] = {}
         text = vla.vlm.config.text_config
         self._cache = KVCache(
             text.num_hidden_layers,
@@ -165,13 +167,22 @@ class VlaTarget:
 
     def _encode_one(self, frame: Frame) -> VisionFeatures:
         batch = self._processor(images=[frame.image], return_tensors="pt")
-        grid = batch["image_grid_thw"]
-        pixels = batch["pixel_values"].to(self._vla.device)
-        out = self._vla.vlm.model.get_image_features(pixels, grid.to(self._vla.device))
+        _, rows, columns = (int(v) for v in batch["image_grid_thw"][0])
+        visual = self._vla.vlm.model.visual
+        tower = self._towers.get((rows, columns))
+        if tower is None:
+            patch = visual.config.patch_size
+            tower = BatchedTower(visual, rows * patch, columns * patch)
+            self._towers[(rows, columns)] = tower
+        weight = visual.patch_embed.proj.weight
+        pixels = batch["pixel_values"].to(weight.device, weight.dtype)
+        # A still fills both time steps of a patch alike; one of them says it all.
+        stills = pixels.view(1, rows * columns, weight.shape[1], weight.shape[2], -1)[:, :, :, 0]
+        _, merged, deepstack = tower.encode(stills.flatten(2))
         return VisionFeatures(
-            embeddings=out.pooler_output[0],
-            deepstack=tuple(layer[0] for layer in out.deepstack_features),
-            grid_thw=tuple(int(v) for v in grid[0]),
+            embeddings=merged[0],
+            deepstack=tuple(layer[0] for layer in deepstack),
+            grid_thw=tower.grid_thw,
         )
 
 

@@ -55,8 +55,12 @@ class BatchedTower:
         Returns patch states (batch, patches, vision hidden), merged tokens (batch, tokens,
         text hidden), and the deepstack tokens of the chosen layers.
         """
+        device = self._tower.pos_embed.weight.device
+        return self.encode(patchify(images.to(device), self._patch, self._merge))
+
+    def encode(self, patches: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Features of normalised patches (batch, patches, 3·patch²) in merge-block order."""
         tower = self._tower
-        patches = patchify(images.to(tower.pos_embed.weight.device), self._patch, self._merge)
         kernel = tower.patch_embed.proj.weight.sum(dim=2).flatten(1)  # (hidden, 3·patch²)
         hidden = functional.linear(patches, kernel, tower.patch_embed.proj.bias)
         place = (tower.pos_embed(self._grid.index) * self._grid.weight[:, :, None]).sum(1)

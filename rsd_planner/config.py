@@ -107,6 +107,10 @@ class PlannerSettings:
         120.0, "float", "A worker that is not warm after this long is killed and started anew.",
         unit="s", low=1.0, high=3600.0,
     )  # fmt: skip
+    hang_timeout_s: float = _setting(
+        5.0, "float", "A worker that is busy with one tick for this long is killed.",
+        unit="s", low=0.2, high=600.0, dynamic=True,
+    )  # fmt: skip
 
     # decoding
     drafter: str = _setting(

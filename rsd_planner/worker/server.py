@@ -1,0 +1,182 @@
+"""The worker process: loads a planner, warms it and answers observations until its pipe closes.
+
+Started by `worker.client` as `python -m rsd_planner.worker.server --channel FD --memory FD`;
+speaks `worker.protocol` on the inherited socket and reads pixels from the inherited
+anonymous memory. It imports torch only after it said hello, and knows nothing of ROS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import mmap
+import os
+import platform
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from rsd_planner.config import PlannerSettings
+from rsd_planner.types import Frame, Observation, PlanResult
+from rsd_planner.worker import protocol
+
+__all__ = ["Server", "main"]
+
+HEARTBEAT_S = 0.25
+
+
+class PlannerLike(Protocol):
+    """What the server needs of a planner."""
+
+    def warm_up(self) -> None:
+        """Load and run everything once, so that the first tick is as fast as the others."""
+
+    def plan(self, observation: Observation) -> PlanResult:
+        """The answer to one observation."""
+
+    def reset(self) -> None:
+        """Time jumped: forget earlier ticks."""
+
+
+class Server:
+    """Serves one client on one socket; `run` returns when the client is gone."""
+
+    def __init__(
+        self,
+        channel: socket.socket,
+        memory_fd: int,
+        build: Callable[[PlannerSettings], PlannerLike],
+    ) -> None:
+        self._channel = channel
+        self._memory_fd = memory_fd
+        self._build = build
+        self._memory: mmap.mmap | None = None
+        self._known: dict[tuple[str, int], Frame] = {}
+        self._epoch = 0
+        self._phase = "importing"
+        self._send_lock = threading.Lock()
+
+    def run(self) -> None:
+        """Says hello, loads, warms, answers."""
+        self._send("hello", pid=os.getpid(), python=platform.python_version())
+        threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
+        planner: PlannerLike | None = None
+        inbox = protocol.Inbox()
+        while True:
+            data = self._channel.recv(1 << 20)
+            if not data:
+                return
+            for message in inbox.feed(data):
+                if message["kind"] == "start":
+                    planner = self._start(message)
+                elif message["kind"] == "plan" and planner is not None:
+                    self._answer(planner, message)
+                elif message["kind"] == "stop":
+                    return
+
+    def _start(self, message: Mapping[str, Any]) -> PlannerLike:
+        """Builds and warms the planner. Raises whatever it raises, after telling the client."""
+        start = time.monotonic()
+        try:
+            self._phase = "loading"
+            planner = self._build(PlannerSettings.from_mapping(message["settings"]))
+            self._phase = "warming"
+            planner.warm_up()
+        except Exception as error:
+            self._send("failed", text=_describe(error))
+            raise
+        self._phase = "ready"
+        self._send("ready", load_s=time.monotonic() - start)
+        return planner
+
+    def _answer(self, planner: PlannerLike, message: Mapping[str, Any]) -> None:
+        request = int(message["request"])
+        try:
+            if message["epoch"] != self._epoch:
+                self._epoch = message["epoch"]
+                planner.reset()
+            memory = self._map(int(message["memory_bytes"]))
+            observation = protocol.decode_observation(message["observation"], self._known, memory)
+            self._known = {(f.camera, f.stamp_ns): f for f in observation.frames}
+            start = time.perf_counter()
+            result = planner.plan(observation)
+            plan_ms = 1e3 * (time.perf_counter() - start)
+            self._send(
+                "result", request=request, plan_ms=plan_ms, result=protocol.encode_result(result)
+            )
+        except (protocol.ProtocolError, OSError):
+            raise
+        except Exception as error:
+            # One bad tick must not cost a reload of the model; the client counts them.
+            traceback.print_exc()
+            self._send("error", request=request, text=_describe(error))
+
+    def _map(self, size: int) -> memoryview:
+        if self._memory is None or len(self._memory) < size:
+            self._memory = mmap.mmap(self._memory_fd, size, access=mmap.ACCESS_READ)
+        return memoryview(self._memory)
+
+    def _send(self, kind: str, **values: Any) -> None:
+        data = protocol.encode(kind, **values)
+        with self._send_lock:
+            self._channel.sendall(data)
+
+    def _beat(self) -> None:
+        """Shows that the process lives; ends it, even in the middle of a tick, with its client."""
+        while True:
+            try:
+                self._send("heartbeat", phase=self._phase)
+            except OSError:
+                os._exit(0)
+            time.sleep(HEARTBEAT_S)
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"the worker's Python has no module '{error.name}'; set worker_python to an "
+            "interpreter with torch (`ros2 run rsd_planner setup_worker` makes one)"
+        )
+    return f"{type(error).__name__}: {error}"
+
+
+def _build_planner(settings: PlannerSettings) -> PlannerLike:
+    import torch
+
+    from rsd_planner.build import build_planner
+
+    torch.set_num_threads(settings.worker_threads)
+    return build_planner(settings)
+
+
+def main(
+    arguments: list[str] | None = None,
+    build: Callable[[PlannerSettings], PlannerLike] = _build_planner,
+) -> int:
+    """Entry of the worker process. 0: the client said stop or is gone, 1: an error."""
+    parser = argparse.ArgumentParser(prog="rsd_planner.worker.server")
+    parser.add_argument("--channel", type=int, required=True, help="inherited socket")
+    parser.add_argument("--memory", type=int, required=True, help="inherited anonymous memory")
+    options = parser.parse_args(arguments)
+    # Ctrl-C reaches the whole foreground group; the node decides when the worker ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.dup2(2, 1)  # what libraries print belongs with the errors
+    channel = socket.socket(fileno=options.channel)
+    try:
+        Server(channel, options.memory, build).run()
+    except ConnectionError:
+        return 0
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # skips slow destructors of models and of the CUDA context

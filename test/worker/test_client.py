@@ -1,0 +1,297 @@
+"""The worker answers, is late, hangs, dies and comes back; the client is never stuck."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import queue
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from drives import START_NS, filled_buffer
+from fakes import FAIL_LOAD, LOAD_S, write_fake_worker
+from rsd_planner.config import PlannerSettings
+from rsd_planner.types import Frame, Observation
+from rsd_planner.worker.client import Answer, Outcome, WorkerClient, WorkerPhase
+
+PATIENCE_S = 30.0
+
+
+class Bench:
+    """A client with its answers in a queue."""
+
+    def __init__(self, **settings: object) -> None:
+        self.answers: queue.Queue[Answer] = queue.Queue()
+        self.lines: list[str] = []
+        self.client = WorkerClient(
+            PlannerSettings.from_mapping(settings), self.answers.put, self.lines.append
+        )
+        buffer, now = filled_buffer()
+        seen = buffer.snapshot(now, 1)
+        assert isinstance(seen, Observation)
+        self.observation = seen
+
+    def ask(self, hint: str = "", tick: int = 1, deadline_s: float = 10.0, epoch: int = 0) -> bool:
+        seen = dataclasses.replace(self.observation, navigation=hint, tick=tick)
+        return self.client.submit(seen, epoch, deadline_s)
+
+    def answer(self) -> Answer:
+        return self.answers.get(timeout=PATIENCE_S)
+
+    def ready(self) -> None:
+        self.wait(lambda: self.client.status().phase is WorkerPhase.READY)
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < end, (self.client.status(), self.lines)
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+    benches: list[Bench] = []
+
+    def make(**settings: object) -> Bench:
+        settings.setdefault("worker_python", write_fake_worker(tmp_path))
+        benches.append(Bench(**settings))
+        benches[-1].client.start()
+        return benches[-1]
+
+    yield make
+    for bench in benches:
+        bench.client.close()
+        assert bench.client.status().phase is WorkerPhase.STOPPED
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_it_plans_and_keeps_the_frames_that_it_was_sent(start: Callable[..., Bench]) -> None:
+    bench = start()
+    assert not bench.ask()  # not ready yet: refused, not blocked
+    bench.ready()
+    pictures = [np.full((4, 6, 3), 40 * i, dtype=np.uint8) for i in range(4)]
+    frames = [Frame("front_wide", START_NS + i, image) for i, image in enumerate(pictures)]
+    bench.observation = dataclasses.replace(bench.observation, frames=tuple(frames))
+    assert bench.ask()
+    first = bench.answer()
+    assert (first.outcome, first.tick) == (Outcome.PLAN, 1)
+    assert first.result is not None
+    assert "[0, 40, 80, 120]" in first.result.text
+    # Same stamps with other pixels: the server must use what it kept.
+    black = [dataclasses.replace(f, image=np.zeros((4, 6, 3), np.uint8)) for f in frames]
+    bench.observation = dataclasses.replace(bench.observation, frames=tuple(black))
+    assert bench.ask()
+    second = bench.answer()
+    assert second.result is not None
+    assert "[0, 40, 80, 120]" in second.result.text
+
+
+def test_larger_pictures_make_the_memory_grow(start: Callable[..., Bench]) -> None:
+    bench = start()
+    bench.ready()
+    for number, side in enumerate((8, 900, 16), start=1):
+        image = np.full((side, side, 3), side % 250, dtype=np.uint8)
+        frame = Frame("front_wide", START_NS + number, image)
+        bench.observation = dataclasses.replace(bench.observation, frames=(frame,))
+        assert bench.ask()
+        result = bench.answer().result
+        assert result is not None
+        assert f"[{side % 250}]" in result.text
+
+
+def test_a_new_epoch_resets_the_planner(start: Callable[..., Bench]) -> None:
+    bench = start()
+    bench.ready()
+    texts = []
+    for epoch in (0, 0, 1, 2):
+        assert bench.ask(epoch=epoch)
+        result = bench.answer().result
+        assert result is not None
+        texts.append(result.text)
+    assert [text.split(", ")[-2] for text in texts] == [f"{n} resets" for n in (0, 0, 1, 2)]
+
+
+def test_a_late_answer_is_reported_at_the_deadline_and_dropped(start: Callable[..., Bench]) -> None:
+    bench = start()
+    bench.ready()
+    began = time.monotonic()
+    assert bench.ask("sleep 1.0", deadline_s=0.2)
+    assert not bench.ask(tick=2)  # busy: newest observation wins later
+    late = bench.answer()
+    assert late.outcome is Outcome.LATE
+    assert time.monotonic() - began < 0.9
+    assert "within deadline_s = 0.2 s" in late.reason
+    bench.ready()
+    assert bench.answers.empty()
+    assert bench.client.status().late_dropped == 1
+    assert bench.client.status().generation == 1
+    assert bench.ask(tick=3)
+    assert bench.answer().tick == 3
+
+
+def test_an_abandoned_answer_never_comes(start: Callable[..., Bench]) -> None:
+    bench = start()
+    bench.ready()
+    assert bench.ask("sleep 0.2")
+    bench.client.abandon()
+    bench.ready()
+    assert bench.ask(tick=2)
+    assert bench.answer().tick == 2
+    assert bench.answers.empty()
+
+
+def test_a_hung_worker_is_killed_and_started_anew(start: Callable[..., Bench]) -> None:
+    bench = start(hang_timeout_s=0.6)
+    bench.ready()
+    pid = bench.client.status().pid
+    assert pid is not None
+    assert bench.ask("hang", deadline_s=0.2)
+    assert bench.answer().outcome is Outcome.LATE
+    bench.wait(lambda: bench.client.status().generation == 2)
+    bench.ready()
+    assert not alive(pid)
+    assert any("hung on tick 1" in line for line in bench.lines)
+    assert bench.ask(tick=2)
+    assert bench.answer().outcome is Outcome.PLAN
+
+
+def test_a_worker_that_dies_in_a_tick_loses_it_with_its_last_words(
+    start: Callable[..., Bench],
+) -> None:
+    bench = start()
+    bench.ready()
+    assert bench.ask("die")
+    lost = bench.answer()
+    assert lost.outcome is Outcome.LOST
+    assert "exited with code 7" in lost.reason
+    assert "the fake worker dies" in lost.reason
+    bench.wait(lambda: bench.client.status().generation == 2)
+    bench.ready()
+
+
+def test_a_killed_worker_is_named_and_replaced(start: Callable[..., Bench]) -> None:
+    bench = start()
+    for generation in (1, 2, 3):
+        bench.wait(lambda g=generation: bench.client.status().generation == g)  # type: ignore[misc]
+        bench.ready()
+        pid = bench.client.status().pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+    bench.wait(lambda: bench.client.status().generation == 4)
+    assert any("SIGKILL" in line for line in bench.lines)
+
+
+def test_a_planner_that_raises_costs_one_tick_only(start: Callable[..., Bench]) -> None:
+    bench = start()
+    bench.ready()
+    assert bench.ask("raise")
+    error = bench.answer()
+    assert (error.outcome, error.reason) == (Outcome.ERROR, "RuntimeError: the fake planner raises")
+    assert bench.ask()
+    assert bench.answer().outcome is Outcome.PLAN
+    assert bench.client.status().generation == 1
+
+
+def test_prints_of_libraries_do_not_disturb(start: Callable[..., Bench]) -> None:
+    bench = start()
+    bench.ready()
+    assert bench.ask("print chatter")
+    assert bench.answer().outcome is Outcome.PLAN
+    bench.wait(lambda: "worker: chatter" in bench.lines)
+
+
+def test_a_failed_load_is_the_reason_and_is_tried_again(
+    start: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FAIL_LOAD, "no weights today")
+    bench = start()
+    bench.wait(lambda: "no weights today" in bench.client.status().reason)
+    monkeypatch.delenv(FAIL_LOAD)
+    bench.ready()
+
+
+def test_an_interpreter_that_is_missing_or_exits_is_the_reason(start: Callable[..., Bench]) -> None:
+    bench = start(worker_python="/nowhere/python")
+    bench.wait(lambda: "check worker_python" in bench.client.status().reason)
+    other = start(worker_python="/bin/false")
+    other.wait(lambda: "exited with code 1" in other.client.status().reason)
+
+
+def test_start_and_close_do_not_wait_for_a_slow_load(
+    start: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(LOAD_S, "60")
+    began = time.monotonic()
+    bench = start()
+    assert time.monotonic() - began < 0.5
+    bench.wait(lambda: bench.client.status().pid is not None)
+    pid = bench.client.status().pid
+    assert pid is not None
+    began = time.monotonic()
+    bench.client.close()
+    assert time.monotonic() - began < 3.5
+    assert not alive(pid)
+
+
+def test_the_worker_ends_when_its_client_is_killed(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    python = write_fake_worker(tmp_path)
+    program = (
+        "import time\n"
+        "from rsd_planner.config import PlannerSettings\n"
+        "from rsd_planner.worker.client import WorkerClient, WorkerPhase\n"
+        f"s = PlannerSettings.from_mapping({{'worker_python': {python!r}}})\n"
+        "c = WorkerClient(s, print)\n"
+        "c.start()\n"
+        "while c.status().phase is not WorkerPhase.READY: time.sleep(0.01)\n"
+        "print(c.status().pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    shm_before = set(os.listdir("/dev/shm"))
+    node = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    assert node.stdout is not None
+    pid = int(node.stdout.readline())
+    assert alive(pid)
+    os.kill(pid, signal.SIGINT)  # Ctrl-C is the node's business
+    time.sleep(0.1)
+    assert alive(pid)
+    node.kill()
+    node.wait()
+    node.stdout.close()
+    end = time.monotonic() + PATIENCE_S
+    while alive(pid):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert not {n for n in set(os.listdir("/dev/shm")) - shm_before if "rsd" in n or "psm_" in n}
+
+
+def test_the_client_side_imports_no_torch() -> None:
+    code = (
+        "import sys\n"
+        "import rsd_planner.worker.client, rsd_planner.worker.server\n"
+        "import rsd_planner.planning.input_buffer, rsd_planner.planning.fallback\n"
+        "import rsd_planner.planning.checks\n"
+        "sys.exit(bool({'torch', 'transformers', 'rclpy'} & set(sys.modules)))\n"
+    )
+    root = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": root})
+    assert done.returncode == 0

@@ -214,8 +214,8 @@ class Environment:
 
 def build_inputs() -> tuple[Path | str, ...]:
     """What a build depends on: with --symlink-install, of most files only their names."""
-    contents = [ROOT / "package.xml", ROOT / "CMakeLists.txt", ROOT / "requirements/worker.txt"]
-    contents += sorted((ROOT / "msg").glob("*.msg")) + sorted((ROOT / "scripts").glob("*"))
+    contents = [ROOT / "package.xml", ROOT / "CMakeLists.txt", ROOT / "scripts/executable.py.in"]
+    contents += sorted((ROOT / "msg").glob("*.msg"))
     names = [
         str(path.relative_to(ROOT))
         for folder in ("rsd_planner", "launch", "config", "assets")

@@ -1,0 +1,45 @@
+# Everything from a fresh clone: needs Python 3.11 with its headers, a C++ compiler and make.
+# PYTHON=… chooses the interpreter, TORCH_INDEX=… another package index for torch,
+# ARGS=… goes to the command behind a target.
+
+SHELL := /bin/bash
+BIN := .venv/bin
+export PYTHON TORCH_INDEX
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test lint pytest bench clean distclean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 12
+
+setup: ## install everything into .venv from the pinned requirements
+	@scripts/setup.sh --no-build
+
+build: ## setup, and build the ROS package into install/
+	@scripts/setup.sh
+
+demo: build ## play a recorded drive through the real node and watch it reason
+	@$(BIN)/rsd demo $(ARGS)
+
+test: build ## linters, types, import layers and all tests
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory pytest
+
+lint: ## ruff, mypy and import-linter (after make setup)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+pytest: ## the tests alone (after make build); ARGS="-k name" chooses
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: build ## the table of drafters on the same work
+	@$(BIN)/rsd bench $(ARGS)
+
+clean: ## remove what was built, keep .venv
+	rm -rf build install log out .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	  .import_linter_cache .venv/stamps/build
+
+distclean: clean ## remove .venv too
+	rm -rf .venv

@@ -1,15 +1,19 @@
-"""The error of a user's mistake in settings or files, with the remedy in its text."""
+"""The errors of a user's mistakes in settings, files and commands, with the remedy in the text."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
 
-__all__ = ["ConfigError", "suggest"]
+__all__ = ["CommandError", "ConfigError", "suggest"]
 
 
 class ConfigError(ValueError):
     """A setting or a checkpoint folder is wrong; the text says which and what to do."""
+
+
+class CommandError(ValueError):
+    """The command line asks for something that cannot be done; the text names the remedy."""
 
 
 def suggest(name: str, known: Sequence[str]) -> str:

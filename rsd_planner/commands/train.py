@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rsd_planner.commands import CommandError
+from rsd_planner.errors import CommandError
 
 __all__ = ["add_arguments", "run"]
 

@@ -55,6 +55,11 @@ class UnicycleConfig:
 class UnicycleActionSpace(nn.Module):
     """Paths to normalised actions and back."""
 
+    accel_mean: Tensor
+    accel_std: Tensor
+    curvature_mean: Tensor
+    curvature_std: Tensor
+
     def __init__(self, config: UnicycleConfig) -> None:
         super().__init__()
         self.config = config
@@ -111,9 +116,7 @@ class UnicycleActionSpace(nn.Module):
         return torch.cumsum(steps, dim=-2), theta[..., 1:], speed[..., 1:]
 
     @torch.no_grad()
-    def path_to_action(
-        self, speed_t0: Tensor, future_xyz: Tensor, future_rot: Tensor
-    ) -> Tensor:
+    def path_to_action(self, speed_t0: Tensor, future_xyz: Tensor, future_rot: Tensor) -> Tensor:
         """Normalised actions (..., waypoints, 2) that drive along a future.
 
         `future_xyz` is (..., waypoints, 3) and `future_rot` (..., waypoints, 3, 3), row i at

@@ -77,7 +77,11 @@ def load_checkpoint(folder: str | Path, device: str = "cpu") -> Checkpoint:
     vla.action_in_proj.float()
     settings = path / "rsd_planner.json"
     return Checkpoint(
-        path, vla, TextCodec(tokenizer), processor, _read_json(settings) if settings.exists() else {}
+        path,
+        vla,
+        TextCodec(tokenizer),
+        processor,
+        _read_json(settings) if settings.exists() else {},
     )
 
 
@@ -132,7 +136,7 @@ def save_checkpoint(
     path = Path(folder)
     (path / "vlm").mkdir(parents=True, exist_ok=True)
     config = vla.config
-    action_space = {k: v for k, v in asdict(config.action_space).items()}
+    action_space = asdict(config.action_space)
     raw = {
         "model_type": config.model_type,
         "vlm_name_or_path": "vlm",

@@ -51,7 +51,9 @@ class ModelSize:
 
 
 MINI = ModelSize(256, 4, 8, 4, 32, 768, 192, 5, 6, 160, 8, 448, 256 * 128, 400)
-TINY = ModelSize(32, 2, 4, 2, 12, 64, 16, 2, 2, 16, 4, 32, 64 * 32, 32, deepstack=(0,), flow_steps=2)
+TINY = ModelSize(
+    32, 2, 4, 2, 12, 64, 16, 2, 2, 16, 4, 32, 64 * 32, 32, deepstack=(0,), flow_steps=2
+)
 
 
 def build_vla(

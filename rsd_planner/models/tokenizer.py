@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 __all__ = [
@@ -34,16 +34,36 @@ QWEN_SPECIAL_TOKENS = (
 )
 
 # In the order of the reference, which decides their ids.
-SPECIAL_TOKENS = tuple(
-    f"<|{name}|>"
-    for name in (
-        "prompt_start prompt_end image_start image_pre_tkn image_end traj_history_start "
-        "traj_history_pre_tkn traj_history_end cot_start cot_end meta_action_start "
-        "meta_action_end traj_future_start traj_future_pre_tkn traj_future_end traj_history "
-        "traj_future image_pad vectorized_wm vectorized_wm_start vectorized_wm_end "
-        "vectorized_wm_pre_tkn route_start route_pad route_end question_start question_end "
-        "answer_start answer_end"
-    ).split()
+SPECIAL_TOKENS = (
+    "<|prompt_start|>",
+    "<|prompt_end|>",
+    "<|image_start|>",
+    "<|image_pre_tkn|>",
+    "<|image_end|>",
+    "<|traj_history_start|>",
+    "<|traj_history_pre_tkn|>",
+    "<|traj_history_end|>",
+    "<|cot_start|>",
+    "<|cot_end|>",
+    "<|meta_action_start|>",
+    "<|meta_action_end|>",
+    "<|traj_future_start|>",
+    "<|traj_future_pre_tkn|>",
+    "<|traj_future_end|>",
+    "<|traj_history|>",
+    "<|traj_future|>",
+    "<|image_pad|>",
+    "<|vectorized_wm|>",
+    "<|vectorized_wm_start|>",
+    "<|vectorized_wm_end|>",
+    "<|vectorized_wm_pre_tkn|>",
+    "<|route_start|>",
+    "<|route_pad|>",
+    "<|route_end|>",
+    "<|question_start|>",
+    "<|question_end|>",
+    "<|answer_start|>",
+    "<|answer_end|>",
 )
 
 # One digit a token, as in Qwen's tokenizer; a word keeps the space in front of it.
@@ -55,7 +75,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(_regex(), behavior="isolated"),
+            pre_tokenizers.Split(Regex(_PATTERN), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -140,12 +160,6 @@ class TextCodec:
     def save(self, folder: Path) -> None:
         """Write the tokenizer's files."""
         self.tokenizer.save_pretrained(str(folder))
-
-
-def _regex() -> object:
-    from tokenizers import Regex
-
-    return Regex(_PATTERN)
 
 
 def _byte_characters() -> dict[int, str]:

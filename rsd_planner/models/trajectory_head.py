@@ -32,8 +32,12 @@ class FlowHead:
         """The medoid of K sampled paths in the ego frame at t0."""
         vla = self._vla
         actions = integrate_flow(
-            vla, target.prefix_view(self._samples), target.next_position,
-            self._samples, self._steps, seed,
+            vla,
+            target.prefix_view(self._samples),
+            target.next_position,
+            self._samples,
+            self._steps,
+            seed,
         )  # (samples, waypoints, 2)
         xyz = torch.as_tensor(history.position_m, dtype=torch.float32, device=vla.device)
         rot = torch.as_tensor(history.rotation, dtype=torch.float32, device=vla.device)

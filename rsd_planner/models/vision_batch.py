@@ -9,6 +9,7 @@ together).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -75,10 +76,12 @@ class BatchedTower:
         return hidden, self._merged(tower.merger, hidden), deepstack
 
     @staticmethod
-    def _merged(merger: torch.nn.Module, hidden: Tensor) -> Tensor:
-        return merger(hidden.flatten(0, 1)).view(hidden.shape[0], -1, merger.linear_fc2.out_features)
+    def _merged(merger: Any, hidden: Tensor) -> Tensor:
+        return merger(hidden.flatten(0, 1)).view(
+            hidden.shape[0], -1, merger.linear_fc2.out_features
+        )
 
-    def _attend(self, attention: torch.nn.Module, hidden: Tensor) -> Tensor:
+    def _attend(self, attention: Any, hidden: Tensor) -> Tensor:
         batch, count, _ = hidden.shape
         packed = attention.qkv(hidden).view(batch, count, 3, attention.num_heads, -1)
         query, key, value = packed.unbind(2)  # (batch, patches, heads, size)

@@ -8,10 +8,12 @@ that `simulation.record` writes; knows nothing of the world behind them.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -82,8 +84,10 @@ def _pictures(
 ) -> NDArray[np.uint8]:
     """(frames, height, width, 3) RGB, resized as the image processor resizes."""
     pictures = np.empty((len(offsets) - 1, *size, 3), dtype=np.uint8)
-    for index, (start, end) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
-        image = cv2.cvtColor(cv2.imdecode(jpeg[start:end], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    for index, (start, end) in enumerate(pairwise(offsets)):
+        decoded = cv2.imdecode(jpeg[start:end], cv2.IMREAD_COLOR)
+        assert decoded is not None, "the recorder wrote a picture that is no JPEG"
+        image = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
         resized = Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BICUBIC)
         pictures[index] = np.asarray(resized)
     return pictures
@@ -130,29 +134,26 @@ class DriveSet:
         self.labels = ImageLabels(
             tuple(metas[0]["image_label_names"]), tuple(metas[0]["class_names"])
         )
-        self.drive = np.concatenate(
-            [np.full(len(p["stamps_ns"]), i) for i, p in enumerate(parts)]
-        )
+        self.drive = np.concatenate([np.full(len(p["stamps_ns"]), i) for i, p in enumerate(parts)])
         self.row = np.concatenate([np.arange(len(p["stamps_ns"])) for p in parts])
         self.names = tuple(f.stem for f in files)
         self.texts = [text for meta in metas for text in meta["texts"]]
         self.decisions = [name for meta in metas for name in meta["decisions"]]
-        for name in (
-            "patch_labels", "image_labels", "history_xyz", "history_rot", "future_xyz", "future_rot",
-        ):  # fmt: skip
-            setattr(self, name, np.concatenate([p[name] for p in parts]))
 
-    patch_labels: NDArray[np.uint32]  # (frames, rows, columns) bit masks of classes
-    image_labels: NDArray[np.float32]  # (frames, labels)
-    history_xyz: NDArray[np.float32]  # (frames, 16, 3)
-    history_rot: NDArray[np.float32]  # (frames, 16, 3, 3)
-    future_xyz: NDArray[np.float32]  # (frames, 64, 3)
-    future_rot: NDArray[np.float32]  # (frames, 64, 3, 3)
+        def joined(name: str) -> NDArray[Any]:
+            return np.concatenate([p[name] for p in parts])
+
+        self.patch_labels = joined("patch_labels")  # (frames, rows, columns) masks of classes
+        self.image_labels = joined("image_labels")  # (frames, labels)
+        self.history_xyz = joined("history_xyz")  # (frames, 16, 3)
+        self.history_rot = joined("history_rot")  # (frames, 16, 3, 3)
+        self.future_xyz = joined("future_xyz")  # (frames, 64, 3)
+        self.future_rot = joined("future_rot")  # (frames, 64, 3, 3)
 
     def __len__(self) -> int:
         return len(self.row)
 
-    def pictures(self, indices: Sequence[int]) -> NDArray[np.uint8]:
+    def pictures(self, indices: Iterable[int]) -> NDArray[np.uint8]:
         """(len(indices), height, width, 3)."""
         return np.stack([self._pictures[self.drive[i]][self.row[i]] for i in indices])
 

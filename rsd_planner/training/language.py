@@ -6,12 +6,13 @@ carry loss. Prompts are those of the planner, token for token.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
 from torch.nn import functional
@@ -88,7 +89,7 @@ class Examples:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def batch(self, ticks: Sequence[int], with_text: bool = True) -> Batch:
+    def batch(self, ticks: NDArray[np.int64], with_text: bool = True) -> Batch:
         """Inputs of some ticks."""
         frames = self.frames[ticks]  # (batch, 4)
         now = frames[:, -1]
@@ -159,14 +160,14 @@ def _steps(count: int, size: int, seed: int) -> Callable[[int], np.ndarray]:
         if state.get("next") != step:
             state["order"] = batches(count, size, seed, start=step)
         state["next"] = step + 1
-        return next(state["order"]).numpy()  # type: ignore[call-overload, no-any-return]
+        return next(state["order"]).numpy()  # type: ignore[call-overload]
 
     return indices
 
 
 @torch.inference_mode()
 def greedy_texts(
-    examples: Examples, ticks: Sequence[int], codec: TextCodec, longest: int = 64
+    examples: Examples, ticks: NDArray[np.int64], codec: TextCodec, longest: int = 64
 ) -> list[tuple[int, ...]]:
     """Greedy reasonings of some ticks, in one batch without a KV cache for the text.
 
@@ -194,7 +195,10 @@ def greedy_texts(
             break
         place = torch.full((3, len(out), 1), next_position + step)
         hidden = run_text_stack(
-            vla.text, vla.text.embed_tokens(choice)[:, None], place, cache  # type: ignore[arg-type]
+            vla.text,
+            vla.text.embed_tokens(choice)[:, None],
+            place,
+            cache,  # type: ignore[arg-type]
         )
     return [tuple(row) for row in out]
 

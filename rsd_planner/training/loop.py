@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -82,7 +81,10 @@ def train(
     decayed = [p for p in named.values() if p.ndim > 1]
     plain = [p for p in named.values() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": schedule.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        [
+            {"params": decayed, "weight_decay": schedule.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ],
         lr=schedule.learning_rate,
         betas=(0.9, 0.98),
     )
@@ -143,7 +145,7 @@ def _save(
     # A kill while writing must leave the older state readable.
     temporary = file.with_suffix(".tmp")
     save_file(tensors, str(temporary))
-    os.replace(temporary, file)
+    temporary.replace(file)
 
 
 def _restore(

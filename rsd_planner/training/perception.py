@@ -97,7 +97,9 @@ def _targets(data: DriveSet) -> _Targets:
     labels = data.image_labels
     binary = np.array([set(np.unique(column)) <= {0.0, 1.0} for column in labels.T])
     known = ~np.isnan(labels)
-    mean = np.array([c[k].mean() if k.any() else 0.5 for c, k in zip(labels.T, known.T, strict=True)])
+    mean = np.array(
+        [c[k].mean() if k.any() else 0.5 for c, k in zip(labels.T, known.T, strict=True)]
+    )
     std = np.array([c[k].std() if k.any() else 1.0 for c, k in zip(labels.T, known.T, strict=True)])
     return _Targets(
         dense=data.patch_labels,

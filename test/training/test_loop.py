@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ def loss_of(module: nn.Module, step: int) -> Tensor:
     return (module(x).squeeze(1) - x.sum(1)).square().mean()
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -29,7 +30,7 @@ def run(folder: Path, stop_at: int | None = None) -> nn.Module:
 
     def step_loss(step: int) -> tuple[Tensor, dict[str, float]]:
         if step == stop_at:
-            raise Killed
+            raise KilledError
         return loss_of(module, step), {}
 
     schedule = Schedule(steps=30, learning_rate=5e-2, warmup=3, save_every_s=0.0)
@@ -39,10 +40,8 @@ def run(folder: Path, stop_at: int | None = None) -> nn.Module:
 
 def test_a_killed_run_ends_like_one_that_was_not(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole")
-    try:
+    with pytest.raises(KilledError):
         run(tmp_path / "killed", stop_at=17)
-    except Killed:
-        pass
     resumed = run(tmp_path / "killed")
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         torch.testing.assert_close(a, b)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from rsd_planner.types import Decoded, Draft, DraftContext, SpanSource
 
-__all__ = ["PreviousTickDrafter", "PrefixAlignment"]
+__all__ = ["PrefixAlignment", "PreviousTickDrafter"]
 
 
 class PreviousTickDrafter:

@@ -45,7 +45,7 @@ _USER_ERRORS = (
     ("rsd_planner.models.checkpoint", "CheckpointError"),
     ("rsd_planner.bags", "BagError"),
     ("rsd_planner.viz.video", "VideoError"),
-    ("rsd_planner.commands", "CommandError"),
+    ("rsd_planner.errors", "CommandError"),
 )
 
 

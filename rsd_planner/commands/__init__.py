@@ -1,13 +1,1 @@
-"""The commands of `rsd`, one module each.
-
-A command module is cheap to import: it has `add_arguments(parser)` and `run(arguments)`, and
-imports what is heavy inside of `run`. `run` returns the exit code.
-"""
-
-from __future__ import annotations
-
-__all__ = ["CommandError"]
-
-
-class CommandError(ValueError):
-    """The command line asks for something that cannot be done; the text names the remedy."""
+"""The commands behind `rsd`: each module has `add_arguments(parser)` and `run(args) -> int`."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from rsd_planner.evaluation.acceptance import Exactness
@@ -17,11 +18,31 @@ from rsd_planner.evaluation.trajectory import PathError
 __all__ = ["ROW_FIELDS", "Drive", "bench_rows"]
 
 ROW_FIELDS = (
-    "drafter rule split ticks tokens target_forwards tokens_per_forward routine_share exact_ticks "
-    "excused_ticks equal_text_share reasoning_ms_p50 reasoning_ms_p95 background_ms tick_ms_p50 "
-    "tick_ms_p99 floor_ms_p50 speedup_reasoning saved_share speedup_tick ci95_low ci95_high ade_m "
-    "fde_m"
-).split()
+    "drafter",
+    "rule",
+    "split",
+    "ticks",
+    "tokens",
+    "target_forwards",
+    "tokens_per_forward",
+    "routine_share",
+    "exact_ticks",
+    "excused_ticks",
+    "equal_text_share",
+    "reasoning_ms_p50",
+    "reasoning_ms_p95",
+    "background_ms",
+    "tick_ms_p50",
+    "tick_ms_p99",
+    "floor_ms_p50",
+    "speedup_reasoning",
+    "saved_share",
+    "speedup_tick",
+    "ci95_low",
+    "ci95_high",
+    "ade_m",
+    "fde_m",
+)
 
 
 @dataclass(frozen=True)
@@ -44,9 +65,7 @@ def bench_rows(
     return [_row(drives, name, split, seed, plain) for name in names]
 
 
-def _row(
-    drives: Sequence[Drive], name: str, split: str, seed: int, plain: str
-) -> dict[str, Any]:
+def _row(drives: Sequence[Drive], name: str, split: str, seed: int, plain: str) -> dict[str, Any]:
     ticks = [tick for drive in drives for tick in drive.ticks[name]]
     tokens = sum(len(tick.decoded.tokens) for tick in ticks)
     forwards = sum(tick.decoded.target_forwards for tick in ticks)
@@ -110,7 +129,7 @@ def _reasoning(drive: Drive, name: str) -> float:
 def _equal_text_share(drives: Sequence[Drive], name: str) -> float | None:
     """Consecutive ticks with equal tokens; no pair reaches over two drives."""
     texts = [[tick.decoded.tokens for tick in drive.ticks[name]] for drive in drives]
-    pairs = [pair for of_drive in texts for pair in zip(of_drive, of_drive[1:], strict=False)]
+    pairs = [pair for of_drive in texts for pair in pairwise(of_drive)]
     return _ratio(sum(before == after for before, after in pairs), len(pairs))
 
 

@@ -89,7 +89,8 @@ def paths_chart(ticks: Sequence[TickView]) -> str:
     low, high = everything.min(axis=0), everything.max(axis=0)
     scale = (_WIDTH - 40) / max(float(high[0] - low[0]), 5.0)
     height = int(np.clip((high[1] - low[1]) * scale + 60, 90, 460))
-    scale = min(scale, (height - 60) / max(float(high[1] - low[1]), 0.5)) if height == 460 else scale
+    if height == 460:
+        scale = min(scale, (height - 60) / max(float(high[1] - low[1]), 0.5))
     middle = height / 2 + (low[1] + high[1]) / 2 * scale
 
     def line(points: NDArray[np.float64], style: str) -> str:

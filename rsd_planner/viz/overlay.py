@@ -20,6 +20,7 @@ __all__ = ["draw_path", "move_path", "project_points", "scale_camera"]
 _NEAR_M = 0.5  # nothing closer to the camera than this is drawn
 _SUBPIXEL_BITS = 4
 _FINE_STEP_M = 0.4
+_LONGEST_M = 200.0  # farther away a ribbon is less than a pixel
 
 
 def scale_camera(camera: CameraModel, width: int, height: int) -> CameraModel:
@@ -122,7 +123,8 @@ def _centre_line(
     points, lengths = points[forward], lengths[forward]
     if lengths[-1] < 0.5:
         return empty, empty
-    at = np.arange(0.0, lengths[-1] + 1e-9, min(_FINE_STEP_M, lengths[-1] / 4))
+    end = min(float(lengths[-1]), _LONGEST_M)
+    at = np.arange(0.0, end + 1e-9, min(_FINE_STEP_M, end / 4))
     line = np.stack([np.interp(at, lengths, points[:, k]) for k in range(3)], axis=1)
     along = np.gradient(line[:, :2], axis=0)
     along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
@@ -147,9 +149,7 @@ def _draw_second_bars(
         lateral = np.array([-along[1], along[0], 0.0]) / length * width_m / 2
         bar, depth = project_points(np.stack([path_m[i] + lateral, path_m[i] - lateral]), camera)
         if (depth > _NEAR_M).all():
-            cv2.polylines(
-                canvas, [_fixed(bar)], False, (255, 255, 255), thickness, cv2.LINE_AA, 4
-            )
+            cv2.polylines(canvas, [_fixed(bar)], False, (255, 255, 255), thickness, cv2.LINE_AA, 4)
 
 
 def _draw_stop_bar(

@@ -51,9 +51,7 @@ def frames(recording: Recording) -> Iterator[NDArray[np.uint8]]:
             yield compose(recording, image, picture.stamp_ns)
 
 
-def compose(
-    recording: Recording, image: NDArray[np.uint8], stamp_ns: int
-) -> NDArray[np.uint8]:
+def compose(recording: Recording, image: NDArray[np.uint8], stamp_ns: int) -> NDArray[np.uint8]:
     """One frame of the video: `image` is an RGB picture taken at `stamp_ns`."""
     done = recording.ticks_until(stamp_ns)
     tick = max(done, key=lambda view: view.t0_ns) if done else None
@@ -130,9 +128,7 @@ def _draw_side(draw: ImageDraw.ImageDraw, tick: TickView | None, done: list[Tick
     draw.text((x, y + 134), f"{summary.tick_ms_p50:.0f} ms a tick (median)", _INK, _font(15))
 
 
-def _draw_bars(
-    draw: ImageDraw.ImageDraw, tick: TickView, left: int, right: int, top: int
-) -> int:
+def _draw_bars(draw: ImageDraw.ImageDraw, tick: TickView, left: int, right: int, top: int) -> int:
     """This tick's reasoning against plain decoding; returns the y below."""
     draw.text((left, top), "reasoning, this tick", _FAINT, _font(15))
     longest = max(tick.plain_ms_estimate, tick.reasoning_ms, 1.0)
@@ -236,9 +232,7 @@ def _draw_strip(draw: ImageDraw.ImageDraw, recording: Recording, stamp_ns: int) 
         seen = view.t0_ns <= stamp_ns
         draw.rectangle((x0, split, x1, top + height - 2), fill=_ROUTINE if seen else "#2A3644")
         if share > 0:
-            draw.rectangle(
-                (x0, top + 2, x1, split), fill=_DELIBERATIVE if seen else "#4A3B2C"
-            )
+            draw.rectangle((x0, top + 2, x1, split), fill=_DELIBERATIVE if seen else "#4A3B2C")
     x = left + width * (stamp_ns - start) / span
     draw.line((x, top - 4, x, top + height + 4), fill=_INK, width=2)
     draw.text((left, top + height + 6), "tokens of every tick", _FAINT, _font(13))
@@ -254,5 +248,3 @@ def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
         if path.is_file():
             return ImageFont.truetype(str(path), size)
     return ImageFont.load_default(size)  # type: ignore[return-value]
-
-

@@ -25,7 +25,14 @@ from rsd_planner.viz.tick_view import (
     summarise,
 )
 
-__all__ = ["legend", "live_layout", "make_console", "plain_lines", "reasoning_text", "summary_table"]
+__all__ = [
+    "legend",
+    "live_layout",
+    "make_console",
+    "plain_lines",
+    "reasoning_text",
+    "summary_table",
+]
 
 _HISTORY_ROWS = 14
 _SOURCE_WORDS = {
@@ -137,11 +144,15 @@ def summary_table(summary: Summary, *, title: str = "The drive in numbers") -> T
 def make_console(*, file: object = None) -> Console:
     """A console that writes 100 columns where there is no terminal to ask."""
     console = Console(file=file, highlight=False, soft_wrap=False)  # type: ignore[arg-type]
-    return console if console.is_terminal else Console(
-        file=file,  # type: ignore[arg-type]
-        highlight=False,
-        soft_wrap=True,
-        width=160,
+    return (
+        console
+        if console.is_terminal
+        else Console(
+            file=file,  # type: ignore[arg-type]
+            highlight=False,
+            soft_wrap=True,
+            width=160,
+        )
     )
 
 
@@ -211,9 +222,7 @@ def _drive_panel(own: Sequence[TickView]) -> Panel:
     table.add_row("tokens a forward", f"{summary.tokens_per_forward:.1f}")
     table.add_row("equal texts", f"{summary.equal_text_share:.0%} of consecutive ticks")
     table.add_row("tick p50 / p99", f"{summary.tick_ms_p50:.0f} / {summary.tick_ms_p99:.0f} ms")
-    return Panel(
-        table, title=f"the drive so far: {_times(summary.speedup)}", title_align="left"
-    )
+    return Panel(table, title=f"the drive so far: {_times(summary.speedup)}", title_align="left")
 
 
 def _past_panel(own: Sequence[TickView], start_ns: int) -> Panel:
@@ -226,4 +235,3 @@ def _past_panel(own: Sequence[TickView], start_ns: int) -> Panel:
         words.no_wrap, words.overflow = True, "ellipsis"
         table.add_row(f"{(view.t0_ns - start_ns) / 1e9:.1f}", words, _times(view.speedup))
     return Panel(table, title="before", title_align="left")
-

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -222,7 +223,7 @@ def summarise(views: Sequence[TickView]) -> Summary:
         target_forwards=sum(view.target_forwards for view in own),
         reasoning_ms=sum(view.reasoning_ms for view in own),
         plain_ms=sum(view.plain_ms_estimate for view in own),
-        equal_texts=sum(a == b for a, b in zip(texts, texts[1:], strict=False)),
+        equal_texts=sum(a == b for a, b in pairwise(texts)),
         different_texts=len(set(texts)),
         tick_ms_p50=float(np.percentile(totals, 50)) if totals else 0.0,
         tick_ms_p99=float(np.percentile(totals, 99)) if totals else 0.0,

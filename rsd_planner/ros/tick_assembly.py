@@ -1,0 +1,176 @@
+"""Puts the messages of a tick back together into one `TickView`.
+
+Trajectory, reasoning and decode statistics come on three topics in any order; what belongs
+together carries the same tick number. Reads attributes only, so it runs without ROS.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rsd_planner.types import (
+    CameraModel,
+    Decision,
+    EgoState,
+    PlanSource,
+    Span,
+    SpanKind,
+    SpanSource,
+)
+from rsd_planner.viz.tick_view import TickView, pose_matrix
+
+__all__ = ["TickAssembler", "camera_model_of", "ego_state_of", "stamp_ns_of"]
+
+_PENDING_TICKS = 20
+
+PoseAt = Callable[[int], "NDArray[np.float64] | None"]
+
+
+class TickAssembler:
+    """Collects messages; every `add_…` returns the finished tick or None.
+
+    `pose_at` gives the (4, 4) pose of the ego frame in the odometry frame at a stamp.
+    """
+
+    def __init__(self, pose_at: PoseAt) -> None:
+        self._pose_at = pose_at
+        self._pending: OrderedDict[int, dict[str, Any]] = OrderedDict()
+
+    def add_trajectory(self, message: Any) -> TickView | None:
+        """A `PlannedTrajectory`. One of the fallback is a whole tick by itself."""
+        if message.source != PlanSource.MODEL:
+            return self._view(message, None, None)
+        return self._add(message.tick, "trajectory", message)
+
+    def add_reasoning(self, message: Any) -> TickView | None:
+        """A `Reasoning`."""
+        return self._add(message.tick, "reasoning", message)
+
+    def add_stats(self, message: Any) -> TickView | None:
+        """A `DecodeStats`."""
+        return self._add(message.tick, "stats", message)
+
+    def _add(self, tick: int, kind: str, message: Any) -> TickView | None:
+        parts = self._pending.setdefault(int(tick), {})
+        parts[kind] = message
+        if len(parts) == 3:
+            del self._pending[int(tick)]
+            return self._view(parts["trajectory"], parts["reasoning"], parts["stats"])
+        while len(self._pending) > _PENDING_TICKS:
+            self._pending.popitem(last=False)
+        return None
+
+    def _view(self, trajectory: Any, reasoning: Any | None, stats: Any | None) -> TickView:
+        t0_ns = stamp_ns_of(trajectory.header.stamp)
+        points = trajectory.points
+        poses = [point.pose for point in points]
+        positions = [(p.position.x, p.position.y, p.position.z) for p in poses]
+        headings = [2.0 * np.arctan2(p.orientation.z, p.orientation.w) for p in poses]
+        path = np.asarray(positions, np.float64).reshape(-1, 3)
+        pose = self._pose_at(t0_ns)
+        if pose is None:
+            pose = _pose_of_start(path, headings)
+        return TickView(
+            tick=int(trajectory.tick),
+            t0_ns=t0_ns,
+            text=reasoning.text if reasoning else "",
+            spans=tuple(_span_of(span) for span in reasoning.spans) if reasoning else (),
+            decision=Decision(reasoning.decision) if reasoning else Decision.UNKNOWN,
+            source=PlanSource(trajectory.source),
+            path_m=path,
+            heading_rad=np.asarray(headings, np.float64),
+            speed_mps=np.asarray([p.longitudinal_velocity_mps for p in points], np.float64),
+            pose_odom_from_ego=pose,
+            step_s=_step_of(points),
+            agrees_with_trajectory=bool(reasoning.agrees_with_trajectory) if reasoning else True,
+            **(_numbers_of(stats) if stats else {}),
+        )
+
+
+def stamp_ns_of(stamp: Any) -> int:
+    """Nanoseconds of a `builtin_interfaces/Time` or `Duration`."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def ego_state_of(message: Any) -> EgoState:
+    """The state in a `nav_msgs/Odometry`."""
+    pose, twist = message.pose.pose, message.twist.twist
+    turn = pose.orientation
+    return EgoState(
+        stamp_ns=stamp_ns_of(message.header.stamp),
+        position_m=np.array([pose.position.x, pose.position.y, pose.position.z]),
+        orientation_xyzw=np.array([turn.x, turn.y, turn.z, turn.w]),
+        linear_mps=np.array([twist.linear.x, twist.linear.y, twist.linear.z]),
+        angular_radps=np.array([twist.angular.x, twist.angular.y, twist.angular.z]),
+    )
+
+
+def camera_model_of(message: Any, pose_xyz_rpy: tuple[float, ...]) -> CameraModel | None:
+    """The camera of a `sensor_msgs/CameraInfo`; None where it is not calibrated.
+
+    `pose_xyz_rpy` places it in the base frame (m, rad), x along its view.
+    """
+    fx, _, cx, _, fy, cy = (float(value) for value in message.k[:6])
+    if fx <= 0 or fy <= 0 or message.width == 0 or message.height == 0:
+        return None
+    x, y, z, roll, pitch, yaw = pose_xyz_rpy
+    pose = np.eye(4)
+    pose[:3, :3] = _rotation(roll, pitch, yaw) @ _BODY_FROM_OPTICAL
+    pose[:3, 3] = (x, y, z)
+    return CameraModel(int(message.width), int(message.height), fx, fy, cx, cy, pose)
+
+
+_BODY_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+
+
+def _rotation(roll: float, pitch: float, yaw: float) -> NDArray[np.float64]:
+    cr, sr, cp, sp = np.cos(roll), np.sin(roll), np.cos(pitch), np.sin(pitch)
+    cy, sy = np.cos(yaw), np.sin(yaw)
+    about_x = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
+    about_y = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
+    about_z = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
+    return np.asarray(about_z @ about_y @ about_x, np.float64)
+
+
+def _pose_of_start(path: NDArray[np.float64], headings: list[float]) -> NDArray[np.float64]:
+    """Where no odometry was seen: the path's first point stands for the ego pose."""
+    if len(path) == 0:
+        return np.eye(4)
+    yaw = headings[0]
+    state = EgoState(
+        0, path[0], np.array([0, 0, np.sin(yaw / 2), np.cos(yaw / 2)]), np.zeros(3), np.zeros(3)
+    )
+    return pose_matrix(state)
+
+
+def _step_of(points: Any) -> float:
+    if len(points) < 2:
+        return 0.1
+    first, second = (stamp_ns_of(point.time_from_start) for point in points[:2])
+    return max(1e-3, (second - first) / 1e9)
+
+
+def _span_of(span: Any) -> Span:
+    return Span(
+        start=int(span.start),
+        end=int(span.end),
+        tokens=int(span.tokens),
+        source=SpanSource(span.source),
+        kind=SpanKind(span.kind),
+    )
+
+
+def _numbers_of(stats: Any) -> dict[str, Any]:
+    names = ("vision_ms", "prefill_ms", "reasoning_ms", "head_ms", "total_ms", "plain_ms_estimate")
+    counts = ("tokens", "proposed", "accepted", "target_forwards")
+    return {
+        "drafter": stats.drafter,
+        "rule": stats.rule,
+        **{name: float(getattr(stats, name)) for name in names},
+        **{name: int(getattr(stats, name)) for name in counts},
+    }

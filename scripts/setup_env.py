@@ -179,9 +179,15 @@ class Environment:
             path = f"{VENV / 'bin'}:{os.environ.get('PATH', '')}"
             variables = {"AMENT_PREFIX_PATH": str(VENV), "CMAKE_PREFIX_PATH": str(VENV)}
             variables["PATH"] = path
-        for folder in ("build/rsd_planner", "install/rsd_planner"):
-            shutil.rmtree(ROOT / folder, ignore_errors=True)  # no file of a removed message
+        messages = Step("messages", "", "", message_files(), self.build)
+        if not messages.done:  # leave no file of a removed message
+            for folder in ("build/rsd_planner", "install/rsd_planner"):
+                shutil.rmtree(ROOT / folder, ignore_errors=True)
         self.command("build", *command, *arguments, **variables)
+        messages.finish()
+        for path in (ROOT / "install/rsd_planner").rglob("*"):
+            if path.is_symlink() and not path.exists():
+                path.unlink()  # its source is gone
         # pkgutil.extend_path, in rsd_planner/__init__.py, reads .pkg files: so the source
         # folder finds rsd_planner.msg without the installed copy on sys.path, where it
         # would hide the source.
@@ -207,15 +213,22 @@ class Environment:
             Step("rsd", "the command rsd", "5 s", project, self.install_project),
         ]
         if build:
-            title = "building messages and node"
+            title = "messages and node, with colcon"
             steps.append(Step("build", title, "30 s", build_inputs(), self.build))
         return steps
 
 
+def message_files() -> tuple[Path | str, ...]:
+    """What the generated code depends on."""
+    return (
+        *sorted((ROOT / "msg").glob("*.msg")),
+        *(ROOT / "package.xml", ROOT / "CMakeLists.txt", ROOT / "scripts/executable.py.in"),
+        str(ROOT),
+    )
+
+
 def build_inputs() -> tuple[Path | str, ...]:
-    """What a build depends on: with --symlink-install, of most files only their names."""
-    contents = [ROOT / "package.xml", ROOT / "CMakeLists.txt", ROOT / "scripts/executable.py.in"]
-    contents += sorted((ROOT / "msg").glob("*.msg"))
+    """What a build depends on: links are installed, so of most files only their names."""
     names = [
         str(path.relative_to(ROOT))
         for folder in ("rsd_planner", "launch", "config", "assets")
@@ -223,7 +236,7 @@ def build_inputs() -> tuple[Path | str, ...]:
         if path.is_file() and "__pycache__" not in path.parts
     ]
     missing = "" if (ROOT / "install/rsd_planner").is_dir() else str(time.time())
-    return (*(path for path in contents if path.is_file()), *names, str(ROOT), missing)
+    return (*message_files(), *names, missing)
 
 
 def site_packages() -> Path:

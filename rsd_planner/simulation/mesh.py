@@ -1,0 +1,168 @@
+"""Triangles with a colour for the eye and a class for the label, and how Panda3D takes them.
+
+Light is baked into the colours when a face is added, so nothing is lit while drawing. Every
+mesh becomes two nodes: one with colours, one flat one whose red channel carries the class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from panda3d.core import (
+    Geom,
+    GeomEnums,
+    GeomNode,
+    GeomTriangles,
+    GeomVertexArrayFormat,
+    GeomVertexData,
+    GeomVertexFormat,
+    InternalName,
+)
+
+from rsd_planner.simulation.classes import CLASS_STEP, PixelClass
+
+__all__ = ["Colour", "Mesh"]
+
+Colour = tuple[int, int, int]
+Point = Sequence[float] | NDArray[np.float64]
+_SUN = np.array([0.35, -0.5, 0.79])
+
+
+class Mesh:
+    """Collects quads; `shade` is how much the sun matters (0 overcast, 1 bright)."""
+
+    def __init__(self, shade: float = 1.0) -> None:
+        self._shade = shade
+        self._points: list[NDArray[np.float64]] = []
+        self._colours: list[Colour] = []
+        self._classes: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+    def middle(self) -> NDArray[np.float64]:
+        """The mean of all corners."""  # (3,)
+        return np.concatenate(self._points).mean(axis=0)
+
+    def quad(
+        self, corners: Sequence[Point], colour: Colour, kind: PixelClass, flat: bool = False
+    ) -> None:
+        """Four corners in order; `flat` leaves the colour as it is."""
+        points = np.asarray(corners, dtype=float)  # (4, 3)
+        if not flat:
+            normal = np.cross(points[2] - points[0], points[3] - points[1])
+            length = float(np.linalg.norm(normal)) or 1.0
+            light = abs(float(normal @ _SUN)) / length if normal[2] > 0.3 * length else max(
+                0.0, float(normal @ _SUN) / length
+            )
+            factor = 1.0 - 0.2 * (1 - self._shade) - 0.5 * self._shade * (0.85 - light)
+            colour = tuple(int(min(255, c * factor)) for c in colour)  # type: ignore[assignment]
+        self._points.append(points)
+        self._colours.append(colour)
+        self._classes.append(int(kind))
+
+    def prism(
+        self,
+        bottom: Sequence[Point],
+        top: Sequence[Point],
+        colour: Colour,
+        kind: PixelClass,
+        lid: bool = True,
+    ) -> None:
+        """Side faces between two rings (counter-clockwise from above), and a lid if wanted."""
+        count = len(bottom)
+        for i in range(count):
+            j = (i + 1) % count
+            self.quad([bottom[i], bottom[j], top[j], top[i]], colour, kind)
+        if lid and count == 4:
+            self.quad(top, colour, kind)
+        elif lid:
+            middle = np.mean(np.asarray(top, dtype=float), axis=0)
+            for i in range(count):
+                self.quad([top[i], top[(i + 1) % count], middle, middle], colour, kind)
+
+    def box(
+        self,
+        low: Point,
+        high: Point,
+        colour: Colour,
+        kind: PixelClass,
+    ) -> None:
+        """A box along the axes."""
+        (x0, y0, z0), (x1, y1, z1) = low, high
+        ring = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
+        self.prism([(*p, z0) for p in ring], [(*p, z1) for p in ring], colour, kind)
+
+    def tube(
+        self,
+        center: Point,
+        radii: tuple[float, float],
+        heights: tuple[float, float],
+        colour: Colour,
+        kind: PixelClass,
+        sides: int = 6,
+    ) -> None:
+        """An upright tube or cone around (x, y)."""
+        angles = np.arange(sides) * 2 * np.pi / sides
+        ring = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        rings = [
+            np.column_stack([np.asarray(center)[:2] + r * ring, np.full(sides, z)])
+            for r, z in zip(radii, heights, strict=True)
+        ]
+        self.prism(list(rings[0]), list(rings[1]), colour, kind)
+
+    def ribbon(
+        self,
+        left: NDArray[np.float64],
+        right: NDArray[np.float64],
+        colour: Colour,
+        kind: PixelClass,
+        height_m: float = 0.0,
+    ) -> None:
+        """A flat strip between two polylines (points, 2)."""
+        left3 = np.column_stack([left, np.full(len(left), height_m)])
+        right3 = np.column_stack([right, np.full(len(right), height_m)])
+        for i in range(len(left) - 1):
+            self.quad(
+                [right3[i], right3[i + 1], left3[i + 1], left3[i]], colour, kind, flat=True
+            )
+
+    def nodes(self, name: str) -> tuple[GeomNode, GeomNode]:
+        """The node to see and the node to label."""
+        colours = np.array(self._colours, dtype=np.uint8)  # (quads, 3)
+        classes = np.array(self._classes, dtype=np.uint8) * CLASS_STEP
+        labels = np.repeat(classes[:, None], 3, axis=1)
+        return self._node(f"{name}-seen", colours), self._node(f"{name}-label", labels)
+
+    def _node(self, name: str, colours: NDArray[np.uint8]) -> GeomNode:
+        quads = len(self._points)
+        vertices = np.zeros(quads * 4, dtype=[("point", "<f4", 3), ("colour", "u1", 4)])
+        vertices["point"] = np.concatenate(self._points)
+        vertices["colour"][:, :3] = np.repeat(colours, 4, axis=0)
+        vertices["colour"][:, 3] = 255
+        data = GeomVertexData(name, _vertex_format(), Geom.UHStatic)
+        data.uncleanSetNumRows(len(vertices))
+        memoryview(data.modifyArray(0)).cast("B")[:] = vertices.tobytes()  # type: ignore[arg-type]
+        corner = np.array([0, 1, 2, 0, 2, 3], dtype=np.uint32)
+        index = (np.arange(quads, dtype=np.uint32)[:, None] * 4 + corner).ravel()
+        triangles = GeomTriangles(Geom.UHStatic)
+        triangles.setIndexType(GeomEnums.NTUint32)
+        array = triangles.modifyVertices()
+        array.uncleanSetNumRows(len(index))
+        memoryview(array).cast("B")[:] = index.tobytes()  # type: ignore[arg-type]
+        geom = Geom(data)
+        geom.addPrimitive(triangles)
+        node = GeomNode(name)
+        node.addGeom(geom)
+        return node
+
+
+def _vertex_format() -> GeomVertexFormat:
+    array = GeomVertexArrayFormat()
+    array.addColumn(InternalName.getVertex(), 3, GeomEnums.NTFloat32, GeomEnums.CPoint)
+    array.addColumn(InternalName.getColor(), 4, GeomEnums.NTUint8, GeomEnums.CColor)
+    vertex_format = GeomVertexFormat()
+    vertex_format.addArray(array)
+    return GeomVertexFormat.registerFormat(vertex_format)

@@ -216,9 +216,7 @@ class PlannerSettings:
     )  # fmt: skip
 
     # outputs
-    dry_run: bool = _setting(
-        False, "bool", "Publish trajectory and path under ~/dry_run/ only."
-    )
+    dry_run: bool = _setting(False, "bool", "Publish trajectory and path under ~/dry_run/ only.")
     publish_debug: bool = _setting(
         True, "bool", "Publish markers and overlay while somebody subscribes.", dynamic=True
     )
@@ -241,7 +239,8 @@ class PlannerSettings:
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values (lists, no tuples) that JSON can carry and `from_mapping` takes back."""
-        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
 
     @property
     def all_cameras(self) -> tuple[str, ...]:

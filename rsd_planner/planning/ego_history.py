@@ -56,10 +56,8 @@ class OdometryTrack:
             for i in range(len(stamps_ns))
         ]
 
-    def history(
-        self, t0_ns: int, steps: int, step_s: float, max_gap_s: float
-    ) -> EgoHistory | None:
-        """`steps` poses that end at t0, seen from the pose at t0; None where odometry is missing."""
+    def history(self, t0_ns: int, steps: int, step_s: float, max_gap_s: float) -> EgoHistory | None:
+        """`steps` poses that end at t0, seen from the pose at t0; None where one is missing."""
         step_ns = round(step_s * NANOSECONDS)
         grid = t0_ns + step_ns * np.arange(1 - steps, 1, dtype=np.int64)  # (steps,)
         states = self.at(grid, max_gap_s)

@@ -335,7 +335,9 @@ class InputBuffer:
         """Drops pictures that no tick can ask for any more: they are megabytes."""
         need = self.requirements
         span_s = need.frames_per_camera * need.frame_interval_s + self.settings.frame_tolerance_s
-        oldest_ns = ring[-1].stamp_ns - round((span_s + self.settings.max_input_age_s) * NANOSECONDS)
+        oldest_ns = ring[-1].stamp_ns - round(
+            (span_s + self.settings.max_input_age_s) * NANOSECONDS
+        )
         while ring[0].stamp_ns < oldest_ns:
             ring.popleft()
 

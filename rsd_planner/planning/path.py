@@ -126,9 +126,7 @@ def arc_path(ego: EgoState, max_curvature_1pm: float) -> TimedPath:
 
 def _line_from(
     path: TimedPath, ego: EgoState, need_m: float
-) -> tuple[
-    NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]
-]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Arc length, points, yaw and curvature of a path's line from the ego on, `need_m` long."""
     start = int(np.argmin(np.linalg.norm(path.position_m - ego.position_m, axis=1)))
     heading = path.yaw_rad[start]

@@ -118,9 +118,7 @@ class Planner:
         def prefill(prompt: Prompt, draft: Draft):  # type: ignore[no-untyped-def]
             return target.prefill(prompt, draft, features)
 
-        return decode(
-            target, drafter, self.acceptance, prompt, history, self.parts.limits, prefill
-        )
+        return decode(target, drafter, self.acceptance, prompt, history, self.parts.limits, prefill)
 
     def sample(self, history: EgoHistory) -> Trajectory:
         """The path that follows from what the target's cache holds."""

@@ -88,9 +88,7 @@ class PromptBuilder:
         ids[template == self._placeholder] = bins + self._history_start
         return Prompt(ids, observation.frames)
 
-    def template(
-        self, pictures: tuple[tuple[str, int], ...], route: str = ""
-    ) -> NDArray[np.int64]:
+    def template(self, pictures: tuple[tuple[str, int], ...], route: str = "") -> NDArray[np.int64]:
         """A prompt with history placeholders, for pictures of (camera, tokens)."""
         return self._cached(pictures, route)
 

@@ -58,7 +58,7 @@ class FrameMemory:
             )
             offset += 0 if known else references[-1].size
         memory = self._grown(offset)
-        for frame, reference in zip(frames, references):
+        for frame, reference in zip(frames, references, strict=True):
             if not reference.known:
                 pixels = np.ascontiguousarray(frame.image).data.cast("B")
                 memory[reference.offset : reference.offset + reference.size] = pixels

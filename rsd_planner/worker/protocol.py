@@ -89,8 +89,6 @@ def _parse(body: bytes) -> dict[str, Any]:
     return message
 
 
-
-
 # -- observations ----------------------------------------------------------------------
 
 

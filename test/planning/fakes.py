@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-
 from results import result_at
+
 from rsd_planner.config import PlannerSettings
 from rsd_planner.types import Observation, PlanResult, Trajectory
 
@@ -54,14 +54,14 @@ class FakePlanner:
         if order == "nan":
             trajectory = dataclasses.replace(trajectory, speed_mps=np.full(64, np.nan))
         elif order == "displaced":
-            moved = trajectory.position_m + [0.0, 9.0, 0.0]
+            moved = trajectory.position_m + np.array([0.0, 9.0, 0.0])
             trajectory = dataclasses.replace(trajectory, position_m=moved)
         brightness = [int(f.image.mean()) for f in observation.frames]
         return dataclasses.replace(
             result_at(observation.t0_ns, observation.tick),
             ego=ego,
             trajectory=trajectory,
-            text=f"keep speed: {brightness}, {self.resets} resets, {len(observation.frames)} frames",
+            text=f"keep speed: {brightness}, {self.resets} resets, {len(brightness)} frames",
             missing=observation.missing,
         )
 

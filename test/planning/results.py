@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-
 from drives import START_NS, state_at
+
 from rsd_planner.types import (
     NANOSECONDS,
     Decision,

@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-
 from drives import state_at
 from results import T0_NS, result_at, straight
+
 from rsd_planner.config import PlannerSettings
 from rsd_planner.planning.checks import PlanFaultKind, check_plan
 from rsd_planner.types import Trajectory
@@ -44,9 +44,11 @@ def test_wrong_shapes_are_rejected() -> None:
 
 
 def test_a_plan_for_another_place_is_rejected() -> None:
-    elsewhere = dataclasses.replace(straight(), position_m=straight().position_m + [0, 5.0, 0])
+    elsewhere = dataclasses.replace(
+        straight(), position_m=straight().position_m + np.array([0, 5.0, 0])
+    )
     assert PlanFaultKind.DISPLACED in kinds(elsewhere)
-    swerved = dataclasses.replace(NOW, position_m=NOW.position_m + [0, 2.0, 0])
+    swerved = dataclasses.replace(NOW, position_m=NOW.position_m + np.array([0, 2.0, 0]))
     faults = check_plan(result_at(), swerved, SETTINGS)
     assert [f.kind for f in faults] == [PlanFaultKind.DISPLACED]
     assert "2.0 m from where the car is now" in str(faults[0])

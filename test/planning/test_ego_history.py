@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from drives import START_NS, state_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drives import START_NS, state_at
 from rsd_planner.planning.ego_history import OdometryTrack, rotation_matrix, slerp
 from rsd_planner.types import NANOSECONDS, EgoHistory
 
@@ -62,9 +62,7 @@ def test_stamps_that_do_not_increase_are_refused() -> None:
         OdometryTrack([state_at(T0_NS), state_at(T0_NS)])
 
 
-@given(
-    st.floats(-3.1, 3.1), st.floats(-3.1, 3.1), st.floats(0.0, 1.0), st.booleans()
-)
+@given(st.floats(-3.1, 3.1), st.floats(-3.1, 3.1), st.floats(0.0, 1.0), st.booleans())
 def test_slerp_turns_the_short_way_and_stays_unit(
     start_yaw: float, turn: float, share: float, flipped: bool
 ) -> None:

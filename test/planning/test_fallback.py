@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from drives import START_NS, state_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from drives import START_NS, state_at
 from results import T0_NS, result_at, straight
+
 from rsd_planner.config import PlannerSettings
 from rsd_planner.planning.checks import check_plan
 from rsd_planner.planning.fallback import Fallback, Followable
@@ -81,7 +81,7 @@ def test_a_car_that_left_the_plan_is_stopped_where_it_is() -> None:
     fallback = Fallback(SETTINGS)
     fallback.accept(result_at())
     now = T0_NS + 200 * MS
-    beside = ego_at(now, position_m=ego_at(now).position_m + [0, 4.0, 0])
+    beside = ego_at(now, position_m=ego_at(now).position_m + np.array([0, 4.0, 0]))
     stop = fallback.decide(8, now, beside)
     assert stop is not None
     assert stop.source is PlanSource.SAFE_STOP
@@ -118,7 +118,7 @@ def test_whatever_arrives_what_is_followed_is_fresh_and_feasible(
         now += gap_ms * MS
         ego = ego_at(
             now,
-            position_m=ego_at(now).position_m + [0.0, sideways, 0.0],
+            position_m=ego_at(now).position_m + np.array([0.0, sideways, 0.0]),
             linear_mps=np.array([speed, 0.0, 0.0]),
             angular_radps=np.array([0.0, 0.0, yaw_rate]),
         )

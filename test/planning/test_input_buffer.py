@@ -6,10 +6,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from drives import START_NS, filled_buffer, picture, state_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drives import START_NS, filled_buffer, picture, state_at
 from rsd_planner.config import ModelRequirements, PlannerSettings
 from rsd_planner.planning.input_buffer import InputBuffer, NotReady, Verdict
 from rsd_planner.types import NANOSECONDS, Observation

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from drives import START_NS, filled_buffer
 from fakes import FAIL_LOAD, LOAD_S, write_fake_worker
+
 from rsd_planner.config import PlannerSettings
 from rsd_planner.types import Frame, Observation
 from rsd_planner.worker.client import Answer, Outcome, WorkerClient, WorkerPhase
@@ -261,7 +261,7 @@ def test_the_worker_ends_when_its_client_is_killed(tmp_path: Path) -> None:
         "print(c.status().pid, flush=True)\n"
         "time.sleep(60)\n"
     )
-    shm_before = set(os.listdir("/dev/shm"))
+    shm_before = {p.name for p in Path("/dev/shm").iterdir()}
     node = subprocess.Popen(
         [sys.executable, "-c", program],
         stdout=subprocess.PIPE,
@@ -281,7 +281,11 @@ def test_the_worker_ends_when_its_client_is_killed(tmp_path: Path) -> None:
     while alive(pid):
         assert time.monotonic() < end
         time.sleep(0.02)
-    assert not {n for n in set(os.listdir("/dev/shm")) - shm_before if "rsd" in n or "psm_" in n}
+    assert not {
+        n
+        for n in {p.name for p in Path("/dev/shm").iterdir()} - shm_before
+        if "rsd" in n or "psm_" in n
+    }
 
 
 def test_the_client_side_imports_no_torch() -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
 import msgpack
 import numpy as np
 import pytest
+from drives import START_NS, filled_buffer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from drives import START_NS, filled_buffer
 from results import result_at
+
 from rsd_planner.types import Frame, Observation
 from rsd_planner.worker import protocol
 
@@ -27,7 +28,7 @@ def assert_same(left: Any, right: Any) -> None:
         np.testing.assert_array_equal(left, right)
     elif isinstance(left, tuple):
         assert len(left) == len(right)
-        for a, b in zip(left, right):
+        for a, b in zip(left, right, strict=True):
             assert_same(a, b)
     else:
         assert left == right
@@ -60,9 +61,7 @@ def test_an_observation_takes_new_pixels_from_memory_and_old_ones_from_before() 
     buffer, now = filled_buffer()
     seen = buffer.snapshot(now, 5)
     assert isinstance(seen, Observation)
-    new = dataclasses.replace(
-        seen.frames[-1], image=np.arange(72, dtype=np.uint8).reshape(4, 6, 3)
-    )
+    new = dataclasses.replace(seen.frames[-1], image=np.arange(72, dtype=np.uint8).reshape(4, 6, 3))
     seen = dataclasses.replace(seen, frames=(*seen.frames[:-1], new))
     known = {(f.camera, f.stamp_ns): f for f in seen.frames[:-1]}
     memory = bytearray(100)
@@ -122,7 +121,5 @@ def test_other_versions_and_nonsense_are_refused() -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=200))
 def test_random_bytes_raise_nothing_but_protocol_errors(data: bytes) -> None:
-    try:
+    with contextlib.suppress(protocol.ProtocolError):
         protocol.Inbox().feed(framed(data))
-    except protocol.ProtocolError:
-        pass

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from rsd_planner.errors import ConfigError, suggest
+from rsd_planner.errors import CommandError, ConfigError, suggest
 
 __all__ = ["main"]
 
@@ -25,8 +25,11 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "view": ("view", "show a running planner's reasoning and paths (only subscribes)"),
     "bench": ("bench", "compare drafters on the same work"),
     "models": ("models", "list drafters and models"),
-    "data": ("record", "record simulated drives as bags"),
+    "record": ("record", "record simulated drives, as a bag or as training data"),
+    "train": ("train", "train the mini model"),
 }
+
+_SHORT_FOR = {"data": ("record", "data")}
 
 _EXAMPLES = """\
 examples:
@@ -74,9 +77,10 @@ def _run(words: list[str]) -> int:
     if words[0] == "--version":
         print(_version())
         return 0
+    words = [*_SHORT_FOR.get(words[0], words[:1]), *words[1:]]
     name = words[0]
     if name not in _COMMANDS:
-        raise ConfigError(
+        raise CommandError(
             f"There is no command '{name}'.{suggest(name, list(_COMMANDS))} "
             "`rsd --help` lists them."
         )
@@ -117,7 +121,7 @@ def _version() -> str:
 
 
 def _user_errors() -> tuple[type[Exception], ...]:
-    classes: list[type[Exception]] = [ConfigError]
+    classes: list[type[Exception]] = [CommandError, ConfigError]
     for module, name in _USER_ERRORS:
         found = getattr(sys.modules.get(module), name, None)
         if isinstance(found, type) and issubclass(found, Exception):

@@ -215,5 +215,3 @@ def write_outputs(
         f"rule {summary.rule or '–'}"
     )
     write_report(folder / "report.html", recording, title=title, subtitle=subtitle, video=name)
-
-

@@ -67,7 +67,9 @@ class TickAssembler:
 
     def _view(self, trajectory: Any, reasoning: Any | None, stats: Any | None) -> TickView:
         t0_ns = stamp_ns_of(trajectory.header.stamp)
-        points = trajectory.points
+        # The ego pose at t0 may lead the list; the view's path begins one step after it.
+        points = [p for p in trajectory.points if stamp_ns_of(p.time_from_start) > 0]
+        step_s = _step_of(points)
         poses = [point.pose for point in points]
         positions = [(p.position.x, p.position.y, p.position.z) for p in poses]
         headings = [2.0 * np.arctan2(p.orientation.z, p.orientation.w) for p in poses]
@@ -86,7 +88,8 @@ class TickAssembler:
             heading_rad=np.asarray(headings, np.float64),
             speed_mps=np.asarray([p.longitudinal_velocity_mps for p in points], np.float64),
             pose_odom_from_ego=pose,
-            step_s=_step_of(points),
+            step_s=step_s,
+            skipped_points=_skipped(points, step_s),
             agrees_with_trajectory=bool(reasoning.agrees_with_trajectory) if reasoning else True,
             **(_numbers_of(stats) if stats else {}),
         )
@@ -153,6 +156,13 @@ def _step_of(points: Any) -> float:
         return 0.1
     first, second = (stamp_ns_of(point.time_from_start) for point in points[:2])
     return max(1e-3, (second - first) / 1e9)
+
+
+def _skipped(points: Any, step_s: float) -> int:
+    """How many points before the first one were dropped because they had passed."""
+    if len(points) == 0:
+        return 0
+    return max(0, round(stamp_ns_of(points[0].time_from_start) / 1e9 / step_s) - 1)
 
 
 def _span_of(span: Any) -> Span:

@@ -90,7 +90,8 @@ def _camera_view(
 
 def _points_passed(tick: TickView, stamp_ns: int) -> int:
     """How many points of the plan lie before a time."""
-    return max(0, int((stamp_ns - tick.t0_ns) / 1e9 / tick.step_s))
+    rows = int((stamp_ns - tick.t0_ns) / 1e9 / tick.step_s) - tick.skipped_points
+    return max(0, rows)
 
 
 def _draw_clock(draw: ImageDraw.ImageDraw, seconds: float) -> None:

@@ -7,7 +7,7 @@ topics or straight from the planner. Rates are computed here, from counts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -51,6 +51,7 @@ class TickView:
     speed_mps: NDArray[np.float64]  # (points,)
     pose_odom_from_ego: NDArray[np.float64]  # (4, 4) at t0
     step_s: float = 0.1
+    skipped_points: int = 0  # row i of the path is at t0 + (skipped_points + i + 1)·step_s
     agrees_with_trajectory: bool = True
     drafter: str = ""
     rule: str = ""
@@ -64,8 +65,6 @@ class TickView:
     head_ms: float = 0.0
     total_ms: float = 0.0
     plain_ms_estimate: float = 0.0
-    late_ms: float = 0.0  # wall time from the newest input's arrival to the plan's, if measured
-    extra: dict[str, float] = field(default_factory=dict)
 
     @property
     def deliberative(self) -> int:
@@ -192,8 +191,7 @@ def speed_at(view: TickView, after_s: float) -> float:
     """Planned speed in m/s, `after_s` after t0 (or at the end of a shorter plan)."""
     if len(view.speed_mps) == 0:
         return 0.0
-    index = min(len(view.speed_mps) - 1, max(0, round(after_s / view.step_s) - 1))
-    return float(view.speed_mps[index])
+    return float(view.speed_mps[_row_at(view, after_s)])
 
 
 def describe_path(view: TickView, after_s: float = 3.0) -> str:
@@ -201,13 +199,19 @@ def describe_path(view: TickView, after_s: float = 3.0) -> str:
     path = view.path_in_ego_m
     if len(path) == 0:
         return "no path"
-    index = min(len(path) - 1, max(0, round(after_s / view.step_s) - 1))
+    index = _row_at(view, after_s)
     x, y = float(path[index, 0]), float(path[index, 1])
     side = "" if abs(y) < 0.05 else f", {abs(y):.1f} m {'left' if y > 0 else 'right'}"
     return (
-        f"in {(index + 1) * view.step_s:.0f} s: {x:.1f} m ahead{side}, "
+        f"in {(view.skipped_points + index + 1) * view.step_s:.0f} s: {x:.1f} m ahead{side}, "
         f"{speed_at(view, after_s) * 3.6:.0f} km/h"
     )
+
+
+def _row_at(view: TickView, after_s: float) -> int:
+    """The row of the path nearest to a time after t0."""
+    row = round(after_s / view.step_s) - 1 - view.skipped_points
+    return min(len(view.path_m) - 1, max(0, row))
 
 
 def summarise(views: Sequence[TickView]) -> Summary:

@@ -258,9 +258,12 @@ def check_machine(ros: str) -> None:
 def check_venv(ros: str) -> bool:
     """Whether .venv can be used as it is; raises where it was made for something else."""
     source = VENV / "ros_source"
-    works = PYTHON.exists() and not subprocess.run(
-        [PYTHON, "-S", "-c", "import encodings"], capture_output=True
-    ).returncode
+    works = (
+        PYTHON.exists()
+        and not subprocess.run(
+            [PYTHON, "-S", "-c", "import encodings"], capture_output=True
+        ).returncode
+    )
     if not works or not (VENV / "bin" / "pip").exists():
         return False
     if source.is_file() and source.read_text() != ros:
@@ -288,7 +291,9 @@ def main() -> int:
         steps = environment.steps(not options.no_build)
         todo = [step for step in steps if not step.done]
         for number, step in enumerate(todo, 1):
-            print(f"[{number}/{len(todo)}] {step.title} (usually {step.usual}) … ", end="", flush=True)
+            print(
+                f"[{number}/{len(todo)}] {step.title} (usually {step.usual}) … ", end="", flush=True
+            )
             step_start = time.monotonic()
             step.run()
             step.finish()

@@ -92,7 +92,10 @@ def main():
     source = ["--index-url", options.torch_index] if options.torch_index else []
     run([*install, torch, *source], "Installing torch")
     run([*install, "-r", pins], "Installing transformers and the rest")
-    check = "import torch, transformers; print('torch', torch.__version__, 'transformers', transformers.__version__, 'cuda', torch.cuda.is_available())"
+    check = (
+        "import torch, transformers; print('torch', torch.__version__, 'transformers', "
+        "transformers.__version__, 'cuda', torch.cuda.is_available())"
+    )
     run([python, "-c", check], "Checking")
     print(f"\nThe worker is ready. Parameter of the node: worker_python: {python}")
     if path == default_path():

@@ -1,0 +1,74 @@
+"""Replays a bag into the planner: ros2 launch rsd_planner replay.launch.py bag:=FOLDER
+
+Uses `ros2 bag play` (or `rsd play` with player:=rsd) on simulated time, and starts it once
+the node is active and `delay_s` has passed, in which the model loads.
+"""
+
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    ExecuteProcess,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    RegisterEventHandler,
+    TimerAction,
+)
+from launch.event_handlers import OnProcessExit
+from launch.events import Shutdown
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+from launch import LaunchDescription
+
+SHARE = Path(get_package_share_directory("rsd_planner"))
+
+ARGUMENTS = {
+    "bag": (None, "Folder of the bag, or its .mcap or .db3 file."),
+    "player": ("ros2bag", "ros2bag, or rsd where rosbag2 is not installed."),
+    "rate": ("1.0", "Speed of the replay."),
+    "loop": ("false", "Play it again and again."),
+    "delay_s": ("10.0", "Seconds before the bag starts; the model loads meanwhile."),
+    "exit_at_end": ("true", "End when the bag has ended."),
+    # What planner.launch.py takes, with the defaults of a replay.
+    "params_file": (str(SHARE / "config" / "replay.yaml"), "Parameter file."),
+    "use_sim_time": ("true", "Take time from /clock, which the player publishes."),
+    "camera_map": ("front_wide=/camera/front_wide/image/compressed", "camera=/topic,…"),
+    "odometry": ("/odometry", "Topic of the odometry."),
+}
+
+
+def generate_launch_description():
+    """The planner with these defaults, and the player."""
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=text)
+        for name, (default, text) in ARGUMENTS.items()
+    ]
+    planner = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(str(SHARE / "launch" / "planner.launch.py"))
+    )
+    return LaunchDescription([*declared, planner, OpaqueFunction(function=play)])
+
+
+def play(context):
+    """The player, after the delay."""
+    value = {name: context.launch_configurations[name] for name in ARGUMENTS}
+    bag = Path(value["bag"]).expanduser()
+    if not bag.exists():
+        raise RuntimeError(f"bag:={bag} does not exist; name the folder of a rosbag2 bag")
+    command = {
+        "ros2bag": ["ros2", "bag", "play", str(bag), "--clock", "100", "--rate", value["rate"]],
+        "rsd": ["rsd", "play", str(bag), "--rate", value["rate"]],
+    }.get(value["player"])
+    if command is None:
+        raise RuntimeError(f"player:={value['player']} must be ros2bag or rsd")
+    if value["loop"].lower() in ("true", "1", "yes"):
+        command.append("--loop")
+    player = ExecuteProcess(cmd=command, output="screen")
+    actions = [TimerAction(period=float(value["delay_s"]), actions=[player])]
+    if value["exit_at_end"].lower() in ("true", "1", "yes"):
+        end = EmitEvent(event=Shutdown(reason="the bag has ended"))
+        handler = OnProcessExit(target_action=player, on_exit=[end])
+        actions.insert(0, RegisterEventHandler(handler))
+    return actions

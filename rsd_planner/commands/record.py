@@ -1,7 +1,7 @@
 """`record data` makes training drives, `record bag` writes one simulated drive as a ROS 2 bag.
 
-    python -m rsd_planner.commands.record data --drives 60 --first-seed 0 --out drives
-    python -m rsd_planner.commands.record bag --seed 100000 --out street_30s
+python -m rsd_planner.commands.record data --drives 60 --first-seed 0 --out drives
+python -m rsd_planner.commands.record bag --seed 100000 --out street_30s
 """
 
 from __future__ import annotations
@@ -38,7 +38,13 @@ def run(args: argparse.Namespace) -> int:
         seeds = range(args.first_seed, args.first_seed + args.drives)
         record.generate(args.out, seeds, args.processes, args.seconds)
         return 0
-    return 2
+    from rsd_planner.bags import BagWriter
+
+    with BagWriter(args.out) as writer:
+        recorded = record.record_drive(args.seed, args.seconds, network=args.network)
+        record.write_drive(recorded, writer)
+    print(record.describe(recorded))
+    return 0
 
 
 def main() -> int:

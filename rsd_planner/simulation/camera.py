@@ -6,7 +6,6 @@ says what every pixel shows. One renderer a process. It knows nothing of why thi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -33,7 +32,7 @@ from rsd_planner.simulation.network import load_network
 from rsd_planner.simulation.scene import Drive, LightState, Snapshot, Vehicle
 from rsd_planner.types import CameraModel
 
-__all__ = ["CAMERA_NAME", "ID_SIZE", "CameraRenderer", "Picture", "front_wide_camera", "visible_pixels"]
+__all__ = ["CAMERA_NAME", "ID_SIZE", "CameraRenderer", "Picture", "front_wide_camera"]
 
 loadPrcFileData(
     "",
@@ -292,8 +291,3 @@ def _paint_in_order(node: NodePath, order: int) -> None:
 def _set_class(node: NodePath, kind: PixelClass) -> None:
     level = int(kind) * CLASS_STEP / 255.0
     node.setColor(level, level, level, 1.0, 1)
-
-
-def visible_pixels(classes: NDArray[np.uint8], kinds: Sequence[PixelClass]) -> int:
-    """How many pixels of an id picture show one of these classes."""
-    return int(np.isin(classes, [int(kind) for kind in kinds]).sum())

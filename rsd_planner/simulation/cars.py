@@ -41,9 +41,7 @@ def lamps(kind: str, lit: bool) -> Mesh:
     x, y = -length / 2 - 0.03, width / 2
     low, high = {"car": (0.58, 0.9), "van": (0.75, 1.15), "truck": (0.6, 1.0)}[kind]
     wide = 0.52 if lit else 0.44
-    colour, label = (
-        (_LAMP_ON, PixelClass.BRAKE_LAMP_ON) if lit else (_LAMP_OFF, PixelClass.VEHICLE)
-    )
+    colour, label = (_LAMP_ON, PixelClass.BRAKE_LAMP_ON) if lit else (_LAMP_OFF, PixelClass.VEHICLE)
     for a, b in ((y - wide, y), (-y, -y + wide)):
         _rear(mesh, x, (a, b), (low, high), colour, label)
     if lit:
@@ -89,9 +87,19 @@ def _wheels(mesh: Mesh, x: float, y: float, radius: float) -> None:
 
 def _front(mesh: Mesh, x: float, y: float) -> None:
     for a, b in ((y - 0.45, y - 0.05), (-y + 0.05, -y + 0.45)):
-        corners = [(x + 0.02, a, 0.58), (x + 0.02, b, 0.58), (x + 0.02, b, 0.78), (x + 0.02, a, 0.78)]
+        corners = [
+            (x + 0.02, a, 0.58),
+            (x + 0.02, b, 0.58),
+            (x + 0.02, b, 0.78),
+            (x + 0.02, a, 0.78),
+        ]
         mesh.quad(corners, (245, 243, 220), _VEHICLE, flat=True)
-    corners = [(x + 0.02, -0.5, 0.4), (x + 0.02, 0.5, 0.4), (x + 0.02, 0.5, 0.62), (x + 0.02, -0.5, 0.62)]
+    corners = [
+        (x + 0.02, -0.5, 0.4),
+        (x + 0.02, 0.5, 0.4),
+        (x + 0.02, 0.5, 0.62),
+        (x + 0.02, -0.5, 0.62),
+    ]
     mesh.quad(corners, (30, 30, 34), _VEHICLE, flat=True)
 
 
@@ -101,20 +109,17 @@ def _ring(x0: float, x1: float, y: float, z: float) -> list[tuple[float, float, 
 
 def _car(mesh: Mesh, x: float, y: float, height: float, colour: Colour) -> None:
     mesh.prism(_ring(-x, x, y, 0.22), _ring(-x, x, y, 0.62), colour, _VEHICLE)
-    mesh.prism(
-        _ring(-x, x, y, 0.62), _ring(-x + 0.06, x - 0.22, y - 0.06, 0.92), colour, _VEHICLE
-    )
+    mesh.prism(_ring(-x, x, y, 0.62), _ring(-x + 0.06, x - 0.22, y - 0.06, 0.92), colour, _VEHICLE)
     base, roof = (-x + 0.12, x - 1.25, y - 0.08), (-x + 0.75, x - 2.15, y - 0.26)
     mesh.prism(_ring(*base, 0.92), _ring(*roof, height), _GLASS, _VEHICLE, lid=False)
     mesh.quad(_ring(roof[0] - 0.02, roof[1] + 0.02, roof[2] + 0.02, height), colour, _VEHICLE)
     # Pillars: the roof reaches down at the corners.
     for bx, rx in ((base[0], roof[0]), (base[1], roof[1])):
         for side in (-1, 1):
-            mesh.quad(
-                [(bx - 0.07, side * (base[2] + 0.01), 0.92), (bx + 0.07, side * (base[2] + 0.01), 0.92),
-                 (rx + 0.06, side * (roof[2] + 0.01), height), (rx - 0.06, side * (roof[2] + 0.01), height)],
-                colour, _VEHICLE,
-            )  # fmt: skip
+            low, high = side * (base[2] + 0.01), side * (roof[2] + 0.01)
+            foot = [(bx - 0.07, low, 0.92), (bx + 0.07, low, 0.92)]
+            head = [(rx + 0.06, high, height), (rx - 0.06, high, height)]
+            mesh.quad(foot + head, colour, _VEHICLE)
     _plate(mesh, x, 0.36)
 
 
@@ -124,7 +129,12 @@ def _van(mesh: Mesh, x: float, y: float, height: float, colour: Colour) -> None:
         _ring(-x, x - 0.1, y, 1.15), _ring(-x + 0.05, x - 1.5, y - 0.12, height), colour, _VEHICLE
     )
     r = -x - 0.01
-    corners = [(r, y - 0.2, 1.3), (r, -y + 0.2, 1.3), (r + 0.04, -y + 0.28, 1.85), (r + 0.04, y - 0.28, 1.85)]
+    corners = [
+        (r, y - 0.2, 1.3),
+        (r, -y + 0.2, 1.3),
+        (r + 0.04, -y + 0.28, 1.85),
+        (r + 0.04, y - 0.28, 1.85),
+    ]
     mesh.quad(corners, _GLASS, _VEHICLE, flat=True)
     for side in (-1, 1):
         mesh.quad(

@@ -54,8 +54,10 @@ class Mesh:
         if not flat:
             normal = np.cross(points[2] - points[0], points[3] - points[1])
             length = float(np.linalg.norm(normal)) or 1.0
-            light = abs(float(normal @ _SUN)) / length if normal[2] > 0.3 * length else max(
-                0.0, float(normal @ _SUN) / length
+            light = (
+                abs(float(normal @ _SUN)) / length
+                if normal[2] > 0.3 * length
+                else max(0.0, float(normal @ _SUN) / length)
             )
             factor = 1.0 - 0.2 * (1 - self._shade) - 0.5 * self._shade * (0.85 - light)
             colour = tuple(int(min(255, c * factor)) for c in colour)  # type: ignore[assignment]
@@ -125,9 +127,7 @@ class Mesh:
         left3 = np.column_stack([left, np.full(len(left), height_m)])
         right3 = np.column_stack([right, np.full(len(right), height_m)])
         for i in range(len(left) - 1):
-            self.quad(
-                [right3[i], right3[i + 1], left3[i + 1], left3[i]], colour, kind, flat=True
-            )
+            self.quad([right3[i], right3[i + 1], left3[i + 1], left3[i]], colour, kind, flat=True)
 
     def nodes(self, name: str) -> tuple[GeomNode, GeomNode]:
         """The node to see and the node to label."""
@@ -144,14 +144,14 @@ class Mesh:
         vertices["colour"][:, 3] = 255
         data = GeomVertexData(name, _vertex_format(), Geom.UHStatic)
         data.uncleanSetNumRows(len(vertices))
-        memoryview(data.modifyArray(0)).cast("B")[:] = vertices.tobytes()  # type: ignore[arg-type]
+        memoryview(data.modifyArray(0)).cast("B")[:] = vertices.tobytes()
         corner = np.array([0, 1, 2, 0, 2, 3], dtype=np.uint32)
         index = (np.arange(quads, dtype=np.uint32)[:, None] * 4 + corner).ravel()
         triangles = GeomTriangles(Geom.UHStatic)
         triangles.setIndexType(GeomEnums.NTUint32)
         array = triangles.modifyVertices()
         array.uncleanSetNumRows(len(index))
-        memoryview(array).cast("B")[:] = index.tobytes()  # type: ignore[arg-type]
+        memoryview(array).cast("B")[:] = index.tobytes()
         geom = Geom(data)
         geom.addPrimitive(triangles)
         node = GeomNode(name)

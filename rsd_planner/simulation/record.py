@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -23,55 +25,42 @@ from rsd_planner.simulation.camera import (
     ID_SIZE,
     CameraRenderer,
     front_wide_camera,
-    visible_pixels,
 )
 from rsd_planner.simulation.classes import PixelClass
-from rsd_planner.simulation.narrator import LeadView, LightView, Narration, Narrator, View
+from rsd_planner.simulation.labels import (
+    LABEL_NAMES,
+    LIGHT_STATES,
+    image_labels,
+    patch_bits,
+    view_of,
+)
+from rsd_planner.simulation.narrator import Narration, Narrator, View, count_words
 from rsd_planner.simulation.phrases import Phrases
-from rsd_planner.simulation.scene import Drive, LightState, Snapshot
+from rsd_planner.simulation.scene import Drive
 from rsd_planner.simulation.world import SNAPSHOT_STEP_S, simulate
-from rsd_planner.types import EgoState
+from rsd_planner.types import CameraModel, EgoState
 
 __all__ = [
-    "LABEL_NAMES",
+    "BAG_START_NS",
     "LEAD_IN_S",
-    "LIGHT_STATES",
-    "PATCH_PX",
     "RUN_OUT_S",
+    "START_NS",
+    "DriveSink",
     "RecordedDrive",
+    "describe",
     "ego_states",
     "generate",
     "record_drive",
     "save_drive",
-    "view_of",
+    "write_drive",
 ]
 
 LEAD_IN_S = 2.0
 RUN_OUT_S = 6.6
-PATCH_PX = 16
 JPEG_QUALITY = 80
 EGO_RATE_HZ = 50
+BAG_START_NS = 1_767_261_600 * 10**9  # a morning in 2026; simulated, so any day will do
 START_NS = 1_000_000_000  # stamps of a drive start here; zero is easily taken for "no stamp"
-LIGHT_STATES = ("none", "red", "amber", "green")
-LABEL_NAMES = (
-    "lead_visible",
-    "lead_distance_m",
-    "lead_braking",
-    "lead_speed_mps",
-    "light_state",  # index into LIGHT_STATES
-    "light_distance_m",
-)
-_MIN_PATCH_PIXELS = 3
-_MIN_LEAD_PIXELS = 24
-_MIN_LIGHT_PIXELS = 6
-_LEAD_SIGHT_M = 70.0
-_LIGHT_SIGHT_M = 70.0
-_NEXT_S = 0.7
-_LIT = {
-    LightState.RED: PixelClass.LIGHT_RED,
-    LightState.AMBER: PixelClass.LIGHT_AMBER,
-    LightState.GREEN: PixelClass.LIGHT_GREEN,
-}
 
 
 @dataclass(frozen=True)
@@ -109,7 +98,7 @@ def record_drive(
             jpegs.append(jpeg.tobytes())
             patches.append(patch_bits(picture.classes))
             view = view_of(drive, shot, picture.classes)
-            labels.append(_labels(view))
+            labels.append(image_labels(view))
             views.append(view)
             narrations.append(narrator.tell(view))
     finally:
@@ -129,74 +118,9 @@ def record_drive(
     )
 
 
-def view_of(drive: Drive, shot: Snapshot, classes: NDArray[np.uint8]) -> View:
-    """What can be seen in the picture of a snapshot, and what the expert does next."""
-    lead = None
-    if shot.lead is not None and shot.lead.gap_m < _LEAD_SIGHT_M:
-        kinds = [PixelClass.LEAD_VEHICLE, PixelClass.LEAD_BRAKE_LAMP_ON]
-        if visible_pixels(classes, kinds) >= _MIN_LEAD_PIXELS:
-            lamp = visible_pixels(classes, [PixelClass.LEAD_BRAKE_LAMP_ON]) > 0
-            kind = next(
-                v.kind for v in shot.vehicles if v.vehicle_id == shot.lead.vehicle_id
-            )
-            lead = LeadView(kind, shot.lead.gap_m, shot.lead.speed_mps, lamp)
-    light = None
-    ahead = shot.light_ahead
-    if ahead is not None and ahead.distance_m < _LIGHT_SIGHT_M:
-        if visible_pixels(classes, [_LIT[ahead.state]]) >= _MIN_LIGHT_PIXELS:
-            light = LightView(ahead.state, ahead.distance_m)
-    soon = drive.ego.at(np.array([shot.time_s, shot.time_s + _NEXT_S])).speed_mps
-    return View(
-        speed_mps=max(0.0, float(soon[0])),
-        next_acceleration_mps2=float(soon[1] - soon[0]) / _NEXT_S,
-        lead=lead,
-        light=light,
-        bend=_bend(drive, shot.time_s),
-    )
-
-
-def _bend(drive: Drive, time_s: float, ahead_m: float = 30.0) -> str:
-    """Whether the lane turns by more than 4 degrees within the next metres."""
-    track = drive.ego
-    now = int(np.searchsorted(track.time_s, time_s))
-    rest = track.position_m[now:]
-    travelled = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(rest, axis=0), axis=1))])
-    there = now + int(np.searchsorted(travelled, ahead_m))
-    if there >= len(track.yaw_rad):
-        return ""
-    turn = float(track.yaw_rad[there] - track.yaw_rad[now])
-    return "left" if turn > 0.07 else "right" if turn < -0.07 else ""
-
-
-def patch_bits(classes: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """Which classes have at least three pixels under each patch, as bits.
-
-    `classes` is (height, width); the result is (height / 16, width / 16).
-    """
-    height, width = classes.shape
-    blocks = classes.reshape(height // PATCH_PX, PATCH_PX, width // PATCH_PX, PATCH_PX)
-    bits = np.zeros((height // PATCH_PX, width // PATCH_PX), dtype=np.uint32)
-    for kind in np.unique(classes):
-        enough = (blocks == kind).sum(axis=(1, 3)) >= _MIN_PATCH_PIXELS
-        bits |= enough.astype(np.uint32) << np.uint32(kind)
-    return bits
-
-
-def _labels(view: View) -> list[float]:
-    lead, light = view.lead, view.light
-    return [
-        float(lead is not None),
-        lead.gap_m if lead else 0.0,
-        float(lead.braking) if lead else 0.0,
-        lead.speed_mps if lead else 0.0,
-        float(LIGHT_STATES.index(light.state.value)) if light else 0.0,
-        light.distance_m if light else 0.0,
-    ]
-
-
 def ego_states(drive: Drive, stamps_ns: NDArray[np.int64]) -> list[EgoState]:
     """The ego's pose and twist at the given stamps, in the drive's world frame."""
-    times = (stamps_ns - START_NS) * 1e-9 + drive.snapshots[0].time_s
+    times = (stamps_ns - START_NS).astype(np.float64) * 1e-9 + drive.snapshots[0].time_s
     track = drive.ego.at(times)
     zeros = np.zeros(len(times))
     half = track.yaw_rad / 2
@@ -263,6 +187,100 @@ def save_drive(recorded: RecordedDrive, path: Path) -> None:
             meta_json=np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8),
         )
     os.replace(temporary, path)
+
+
+def describe(recorded: RecordedDrive, rate_hz: int = 5) -> str:
+    """What a drive holds, in lines for its card: counts of decisions and texts at a rate."""
+    frames = recorded.last - recorded.first
+    seconds = (recorded.stamps_ns[-1] - recorded.stamps_ns[recorded.first]) * 1e-9
+    stride = max(1, round((frames - 1) / seconds / rate_hz))
+    told = recorded.narrations[recorded.first : recorded.last : stride]
+    decisions = Counter(n.decision for n in told)
+    causes = Counter(c.name for n in told for c in n.causes)
+    equal = sum(a.text == b.text for a, b in zip(told, told[1:], strict=False))
+    words = [count_words(n.text) for n in told]
+
+    def listing(counts: Counter[str]) -> str:
+        return ", ".join(f"{name} {count}" for name, count in counts.most_common())
+
+    return "\n".join(
+        (
+            f"seed {recorded.drive.seed}, network {recorded.drive.network}, "
+            f"limit {3.6 * recorded.drive.limit_mps:.0f} km/h, {frames} pictures, {seconds:.1f} s",
+            f"decisions at {rate_hz} Hz: {listing(decisions)}",
+            f"causes at {rate_hz} Hz: {listing(causes)}",
+            f"different texts: {len({n.text for n in told})} of {len(told)}; "
+            f"equal consecutive texts: {equal / max(1, len(told) - 1):.0%}",
+            f"words a text: {sum(words) / len(words):.1f} on average, {min(words)} to {max(words)}",
+        )
+    )
+
+
+class DriveSink(Protocol):
+    """What `write_drive` needs of a bag writer."""
+
+    def jpeg(self, log_ns: int, topic: str, stamp_ns: int, frame_id: str, data: bytes) -> None:
+        """A compressed picture."""
+
+    def camera_info(
+        self, log_ns: int, topic: str, stamp_ns: int, frame_id: str, model: CameraModel
+    ) -> None:
+        """A camera's intrinsics."""
+
+    def odometry(
+        self, log_ns: int, topic: str, state: EgoState, frame_id: str, child_frame_id: str
+    ) -> None:
+        """A pose and twist."""
+
+    def static_transform(
+        self, log_ns: int, stamp_ns: int, parent: str, child: str, matrix: NDArray[np.float64]
+    ) -> None:
+        """A fixed mount."""
+
+
+def write_drive(recorded: RecordedDrive, sink: DriveSink) -> None:
+    """Writes a drive's labelled part as a car's recorder would have seen it.
+
+    Stamps jitter by up to 2 ms, messages arrive a few (pictures: some ten) milliseconds after
+    their stamps, the clock is that of a day, and odometry starts at the origin of `odom`.
+    """
+    rng = np.random.default_rng([recorded.drive.seed, 4])
+    camera, frame_id = front_wide_camera(), f"camera_{CAMERA_NAME}_optical"
+    topic = f"/camera/{CAMERA_NAME}"
+    frames = range(recorded.first, recorded.last)
+    begin, end = recorded.stamps_ns[recorded.first], recorded.stamps_ns[recorded.last - 1]
+
+    def jitter(count: int) -> NDArray[np.int64]:
+        return np.clip(rng.normal(0, 0.7e6, count), -2e6, 2e6).astype(np.int64)
+
+    clock = BAG_START_NS - int(begin)
+    start = BAG_START_NS - 20_000_000
+    sink.static_transform(start, start, "base_link", frame_id, camera.pose_ego_from_camera)
+    for i, shift in zip(frames, jitter(len(frames)), strict=True):
+        stamp = int(recorded.stamps_ns[i]) + clock + int(shift)
+        arrival = stamp + int(rng.uniform(22e6, 38e6))
+        sink.jpeg(arrival, f"{topic}/image/compressed", stamp, frame_id, recorded.jpegs[i])
+        if (i - recorded.first) % 10 == 0:
+            sink.camera_info(arrival, f"{topic}/camera_info", stamp, frame_id, camera)
+    stamps = np.arange(int(begin) - 40_000_000, int(end) + 40_000_000, 10**9 // EGO_RATE_HZ)
+    states = ego_states(recorded.drive, stamps + jitter(len(stamps)))
+    origin = states[0]
+    for state in states:
+        moved = _seen_from(origin, state)
+        stamp = state.stamp_ns + clock
+        arrival = stamp + int(rng.uniform(1e6, 4e6))
+        sink.odometry(arrival, "/odometry", replace(moved, stamp_ns=stamp), "odom", "base_link")
+
+
+def _seen_from(origin: EgoState, state: EgoState) -> EgoState:
+    """The state with its pose relative to another pose; both only turn about z."""
+    z, w = origin.orientation_xyzw[2:]
+    cos, sin = w * w - z * z, 2 * w * z
+    dx, dy, dz = state.position_m - origin.position_m
+    position = np.array([cos * dx + sin * dy, cos * dy - sin * dx, dz])
+    sz, sw = state.orientation_xyzw[2:]
+    orientation = np.array([0.0, 0.0, w * sz - z * sw, w * sw + z * sz])
+    return replace(state, position_m=position, orientation_xyzw=orientation)
 
 
 def _record_to_file(task: tuple[int, float, str]) -> int:

@@ -262,9 +262,7 @@ def _heads(
     near = right_side + 0.4 * forward
     far = (signal.far_distance_m + 1.0) * forward
     mast = right_side + far
-    heads: list[tuple[NDArray[np.float64], float, NDArray[np.float64] | None]] = [
-        (near, 2.3, near)
-    ]
+    heads: list[tuple[NDArray[np.float64], float, NDArray[np.float64] | None]] = [(near, 2.3, near)]
     for number, point in enumerate(signal.stop_points):
         heads.append((point + far, 3.5, mast if number == len(signal.stop_points) - 1 else None))
     return heads
@@ -284,7 +282,10 @@ def _face(
 def _housing(mesh: Mesh, heading: float, point: NDArray[np.float64], low: float) -> None:
     height = 3 * _LAMP_GAP_M + 0.15
     forward, left = _axes(heading)
-    ring = [point + a * forward + b * left for a, b in ((-.2, .58), (-.2, -.58), (.2, -.58), (.2, .58))]
+    ring = [
+        point + a * forward + b * left
+        for a, b in ((-0.2, 0.58), (-0.2, -0.58), (0.2, -0.58), (0.2, 0.58))
+    ]
     mesh.prism(
         [(*p, low) for p in ring], [(*p, low + height) for p in ring], _HOUSING,
         PixelClass.LIGHT_HOUSING,
@@ -320,9 +321,7 @@ def _disc(
         mesh.quad([rim[0], rim[i + 1], rim[i + 2], rim[(i + 3) % 8]], colour, kind, flat=True)
 
 
-def _mast(
-    mesh: Mesh, heading: float, head: NDArray[np.float64], foot: NDArray[np.float64]
-) -> None:
+def _mast(mesh: Mesh, heading: float, head: NDArray[np.float64], foot: NDArray[np.float64]) -> None:
     reach = float(np.linalg.norm(head - foot))
     top = 5.0 if reach > 1.0 else 2.5
     mesh.tube(foot, (0.13, 0.11), (0.0, top + 0.1), _STEEL, PixelClass.POLE, sides=6)

@@ -245,7 +245,7 @@ def parked_cars(road: RoadNetwork, seed: int) -> tuple[Vehicle, ...]:
     """Cars along the kerbs of the main street, away from the crossings."""
     rng = np.random.default_rng([seed, 2])
     share = float(rng.uniform(0.15, 0.6))
-    cars = []
+    cars: list[Vehicle] = []
     for edge in road.edges:
         if not edge.is_main:
             continue

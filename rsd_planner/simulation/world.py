@@ -104,6 +104,9 @@ def _with_ego(snapshot: Snapshot, track: EgoTrack, sumo_front: NDArray[np.float6
     front = ego.position_m[0] + FRONT_FROM_REAR_AXLE_M * forward
     behind = float((sumo_front - front) @ forward)
     lead, light = snapshot.lead, snapshot.light_ahead
+    light_distance = 0.0  # stays zero on the junction
+    if light is not None and light.distance_m > 0.0:
+        light_distance = max(0.0, light.distance_m + behind)
     return replace(
         snapshot,
         ego_x_m=float(ego.position_m[0, 0]),
@@ -112,8 +115,7 @@ def _with_ego(snapshot: Snapshot, track: EgoTrack, sumo_front: NDArray[np.float6
         ego_speed_mps=float(ego.speed_mps[0]),
         ego_acceleration_mps2=float(np.interp(now, track.time_s, track.acceleration_mps2)[0]),
         lead=lead and replace(lead, gap_m=max(0.1, lead.gap_m + behind)),
-        light_ahead=light
-        and replace(light, distance_m=max(0.0, light.distance_m + behind) if light.distance_m else 0.0),
+        light_ahead=light and replace(light, distance_m=light_distance),
     )
 
 
@@ -213,8 +215,10 @@ class _Recorder:
         road = libsumo.vehicle.getRoadID("ego")
         if road.startswith(":"):
             # On the junction the heads beyond it are still seen; only a green one matters.
-            green = self._passing is not None and lights[self._passing] is LightState.GREEN
-            return LightAhead(self._passing, 0.0, LightState.GREEN) if green else None
+            passing = self._passing
+            if passing is None or lights[passing] is not LightState.GREEN:
+                return None
+            return LightAhead(passing, 0.0, LightState.GREEN)
         if not upcoming:
             return None
         light_id, _, distance, _ = upcoming[0]
@@ -234,5 +238,3 @@ def _light(state: str) -> LightState:
     if state in "Gg":
         return LightState.GREEN
     return LightState.AMBER if state in "yY" else LightState.RED
-
-

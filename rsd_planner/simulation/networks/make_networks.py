@@ -80,9 +80,9 @@ def plain_xml(street: Street) -> tuple[str, str]:
             cx = x - sign * CROSS_LENGTH_M * math.sin(heading)
             cy = y + sign * CROSS_LENGTH_M * math.cos(heading)
             nodes.append(f'<node id="c{i}{side}" x="{cx:.2f}" y="{cy:.2f}" type="dead_end"/>')
-            for a, b in ((f"c{i}{side}", f"n{i}"), (f"n{i}", f"c{i}{side}")):
+            for start, end in ((f"c{i}{side}", f"n{i}"), (f"n{i}", f"c{i}{side}")):
                 edges.append(
-                    f'<edge id="{a}_{b}" from="{a}" to="{b}" numLanes="1" speed="11.1" '
+                    f'<edge id="{start}_{end}" from="{start}" to="{end}" numLanes="1" speed="11.1" '
                     f'priority="1" width="{street.lane_width_m}"/>'
                 )
     for i, points in enumerate(blocks):

@@ -1,0 +1,149 @@
+"""Subscriptions: messages become values and go into the session.
+
+No message may end the node: a callback that raises is counted by input and by what was
+raised, the first of each kind is logged, and the message counts as refused.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from nav_msgs.msg import Odometry
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import String
+
+from rsd_planner.config import PlannerSettings
+from rsd_planner.planning.pictures import PictureError, compressed_to_rgb, raw_to_rgb
+from rsd_planner.ros import qos
+from rsd_planner.ros.conversions import camera_model_of, ego_state_of, stamp_ns
+from rsd_planner.ros.frames import BaseFrame
+from rsd_planner.types import CameraModel, Frame
+from rsd_planner.worker.session import PlanningSession
+
+__all__ = ["Inputs"]
+
+
+class Inputs:
+    """Created at configure, destroyed at cleanup."""
+
+    def __init__(
+        self,
+        node: Any,
+        settings: PlannerSettings,
+        session: PlanningSession,
+        complain: Callable[[str], None],
+    ) -> None:
+        self._node = node
+        self._settings = settings
+        self._session = session
+        self._complain = complain
+        self._lock = threading.Lock()
+        self._errors: Counter[tuple[str, str]] = Counter()
+        self._base = BaseFrame(node, settings, node.get_logger().info)
+        self._subscriptions: list[Any] = []
+        self.topics: dict[str, str] = {}  # resolved, by input
+        self.camera_models: dict[str, CameraModel] = {}
+        for camera in settings.all_cameras:
+            self._subscribe_camera(camera)
+        group = MutuallyExclusiveCallbackGroup()
+        self.topics["odometry"] = self._subscribe(
+            Odometry, "~/input/odometry", "odometry", self._on_odometry, qos.odometry_qos(), group
+        )
+        self._subscribe(
+            String, "~/input/navigation", "navigation", self._on_navigation, qos.text_qos(), group
+        )
+
+    def destroy(self) -> None:
+        """Takes the subscriptions away."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions.clear()
+
+    def _subscribe_camera(self, camera: str) -> None:
+        group = MutuallyExclusiveCallbackGroup()  # cameras decode side by side
+        base = f"~/input/camera/{camera}"
+        compressed = self._settings.camera_compressed
+        kind = CompressedImage if compressed else Image
+        topic = f"{base}/image/compressed" if compressed else f"{base}/image"
+
+        def on_picture(message: Any) -> None:
+            self._on_picture(camera, message)
+
+        def on_info(message: CameraInfo) -> None:
+            model = camera_model_of(message, self._settings.camera_pose(camera))
+            if model is not None:
+                self.camera_models[camera] = model
+
+        self.topics[camera] = self._subscribe(
+            kind, topic, camera, on_picture, qos.camera_qos(), group
+        )
+        self._subscribe(
+            CameraInfo, f"{base}/camera_info", f"{camera}.info", on_info, qos.camera_qos(), group
+        )
+
+    def _subscribe(
+        self,
+        kind: type,
+        topic: str,
+        name: str,
+        callback: Callable[[Any], None],
+        profile: Any,
+        group: MutuallyExclusiveCallbackGroup,
+    ) -> str:
+        resolved: str = self._node.resolve_topic_name(topic)
+
+        def guarded(message: Any) -> None:
+            try:
+                callback(message)
+            except Exception as error:  # whatever a message can provoke, the node lives on
+                self._note_error(name, error)
+
+        subscription = self._node.create_subscription(
+            kind,
+            topic,
+            guarded,
+            profile,
+            callback_group=group,
+            **qos.subscription_options(resolved, self._complain),
+        )
+        self._subscriptions.append(subscription)
+        return resolved
+
+    def _on_picture(self, camera: str, message: Any) -> None:
+        try:
+            if self._settings.camera_compressed:
+                image = compressed_to_rgb(message.data, message.format)
+            else:
+                image = raw_to_rgb(
+                    message.data, message.encoding, message.height, message.width, message.step
+                )
+        except PictureError:
+            self._session.refuse_frame(camera)
+            raise
+        self._session.add_frame(Frame(camera, stamp_ns(message.header.stamp), image))
+
+    def _on_odometry(self, message: Odometry) -> None:
+        base = self._base.pose_in(message.child_frame_id)
+        state = ego_state_of(message, base)
+        self._session.add_state(state, message.header.frame_id, message.child_frame_id)
+
+    def _on_navigation(self, message: String) -> None:
+        self._session.set_navigation(message.data)
+
+    def _note_error(self, name: str, error: Exception) -> None:
+        with self._lock:
+            self._errors[(name, type(error).__name__)] += 1
+            first = self._errors[(name, type(error).__name__)] == 1
+        if first:
+            self._node.get_logger().warning(
+                f"{name}: {error or type(error).__name__} (counted from now on)"
+            )
+
+    def errors(self) -> dict[str, int]:
+        """How often which error was raised by which input."""
+        with self._lock:
+            return {f"{name}: {kind}": count for (name, kind), count in self._errors.items()}

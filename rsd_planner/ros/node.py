@@ -1,0 +1,254 @@
+"""The lifecycle node: parameters, transitions, timers; all decisions are the session's.
+
+*configure* checks settings and checkpoint headers, starts the worker and returns while the
+model loads. Status and diagnostics are published in every state. Transitions, inputs, the
+tick and the watchdog run in callback groups of their own, so that none waits for another.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import time
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from rsd_planner.config import ConfigError, PlannerSettings, read_requirements
+from rsd_planner.msg import PlannerStatus
+from rsd_planner.ros import qos
+from rsd_planner.ros.diagnostics import diagnostics_message, fingerprint, status_message
+from rsd_planner.ros.inputs import Inputs
+from rsd_planner.ros.outputs import Outputs
+from rsd_planner.ros.parameters import SettingsParameters
+from rsd_planner.worker.session import PlannerState, PlanningSession, TickOutput
+
+__all__ = ["PlannerNode", "main"]
+
+WATCH_S = 0.1
+STATUS_S = 1.0
+SUCCESS = TransitionCallbackReturn.SUCCESS
+FAILURE = TransitionCallbackReturn.FAILURE
+
+
+class PlannerNode(LifecycleNodeMixin, Node):
+    """See DESIGN §6 for topics, states and transitions."""
+
+    def __init__(self, **arguments: object) -> None:
+        Node.__init__(self, "rsd_planner", **arguments)
+        # Reentrant, so that get_state answers while a transition runs.
+        LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
+        self._schema = SettingsParameters(self)
+        self._settings: PlannerSettings | None = None
+        self._session: PlanningSession | None = None
+        self._ending: list[PlanningSession] = []
+        self._inputs: Inputs | None = None
+        self._outputs: Outputs | None = None
+        self._tick_timer: object | None = None
+        self._config_error = ""
+        self._complaints: dict[str, None] = {}  # mismatched QoS, in order
+        self._complaints_lock = threading.Lock()
+        self._published = (0, "")
+        self._published_s = 0.0
+        topic = self.resolve_topic_name("~/output/status")
+        self._status_publisher = self.create_publisher(
+            PlannerStatus, topic, qos.status_qos(), **qos.publisher_options(topic, self._complain)
+        )
+        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._watch_timer = self.create_timer(
+            WATCH_S,
+            self._watch,
+            callback_group=MutuallyExclusiveCallbackGroup(),
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
+        )
+
+    # -- transitions ---------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Checks everything that can be checked at once, and starts the worker."""
+        try:
+            self._configure()
+        except ConfigError as error:
+            self._config_error = str(error)
+            self.get_logger().error(f"cannot configure: {error}")
+            self._release()
+            return FAILURE
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Starts the ticks, also while the model still loads."""
+        if self._session is None or self._settings is None:
+            return FAILURE
+        result = super().on_activate(state)
+        self._session.activate()
+        self._tick_timer = self.create_timer(
+            self._settings.period_s,
+            self._session.tick,
+            callback_group=MutuallyExclusiveCallbackGroup(),
+        )
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stops the ticks and drops what is in flight; the worker stays warm."""
+        self._stop_ticks()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Ends the worker in the background."""
+        self._release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Ends everything, from any state."""
+        self._release()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """After a bug in a transition: back to unconfigured, with nothing left running."""
+        self.get_logger().error("a transition failed unexpectedly; back to unconfigured")
+        self._config_error = "a transition failed unexpectedly; see the log"
+        self._release()
+        super().on_error(state)
+        return SUCCESS
+
+    def close(self) -> None:
+        """Before the process ends: waits until no worker is left."""
+        self._release()
+        until_s = time.monotonic() + 3.0
+        for session in self._ending:
+            session.close(max(0.1, until_s - time.monotonic()))
+
+    def _configure(self) -> None:
+        settings = self._schema.settings()
+        requirements = read_requirements(settings.model_path)
+        python = settings.worker_python or sys.executable
+        if shutil.which(python) is None:
+            raise ConfigError(
+                f"worker_python '{python}' is no executable; give the path of a Python with "
+                "torch (`ros2 run rsd_planner setup_worker` makes one)."
+            )
+        self._config_error = ""
+        self._settings = settings
+        self._session = PlanningSession(
+            settings, requirements, self._publish, self._ros_now_ns, self._log_worker
+        )
+        self._outputs = Outputs(self, settings, self._complain)
+        self._inputs = Inputs(self, settings, self._session, self._complain)
+        self._session.start()
+        self.get_logger().info(
+            f"model {settings.model_path} on {settings.device}, drafter {settings.drafter}, "
+            f"cameras {', '.join(settings.all_cameras)}; the model is loading"
+        )
+
+    def _stop_ticks(self) -> None:
+        if self._tick_timer is not None:
+            self.destroy_timer(self._tick_timer)
+            self._tick_timer = None
+        if self._session is not None:
+            self._session.deactivate()
+
+    def _release(self) -> None:
+        """Back to how it was before configure."""
+        self._stop_ticks()
+        session, self._session = self._session, None
+        if session is not None:
+            session.close(0.0)
+            self._ending = [*self._ending[-3:], session]
+        for part in (self._inputs, self._outputs):
+            if part is not None:
+                part.destroy()
+        self._inputs = self._outputs = None
+        self._settings = None
+        with self._complaints_lock:
+            self._complaints.clear()
+
+    # -- callbacks -----------------------------------------------------------------------
+
+    def _publish(self, output: TickOutput) -> None:
+        """Called by the session, from the tick's or the worker client's thread."""
+        outputs, inputs, settings = self._outputs, self._inputs, self._settings
+        if outputs is None or inputs is None or settings is None:
+            return
+        outputs.publish(output)
+        if settings.publish_debug:
+            outputs.publish_views(output, inputs.camera_models)
+
+    def _watch(self) -> None:
+        """Ten times a second on the steady clock: status on news, and once a second anyway."""
+        session = self._session
+        health = session.watch() if session is not None else None
+        with self._complaints_lock:
+            reasons = list(self._complaints)
+        if health is not None:
+            state = health.state
+            reasons = [*health.reasons, *reasons]
+        elif self._config_error:
+            state, reasons = PlannerState.FAULT, [self._config_error]
+        else:
+            state, reasons = PlannerState.WAITING, ["not configured: configure the node"]
+        now_s = time.monotonic()
+        news = fingerprint(state, reasons)
+        if news == self._published and now_s - self._published_s < STATUS_S:
+            return
+        self._published, self._published_s = news, now_s
+        now_ns = self._ros_now_ns()
+        topics = self._inputs.topics if self._inputs is not None else {}
+        self._status_publisher.publish(status_message(now_ns, state, reasons, health, topics))
+        name = self.get_fully_qualified_name().lstrip("/")
+        self._diagnostics_publisher.publish(
+            diagnostics_message(now_ns, name, state, reasons, health)
+        )
+
+    def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        try:
+            settings = self._schema.changed(parameters, self._settings)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        if settings is not None and self._session is not None:
+            self._settings = settings
+            self._session.update(settings)
+        return SetParametersResult(successful=True)
+
+    def _complain(self, text: str) -> None:
+        with self._complaints_lock:
+            new = text not in self._complaints
+            self._complaints[text] = None
+        if new:
+            self.get_logger().warning(text)
+
+    def _log_worker(self, line: str) -> None:
+        self.get_logger().info(line)
+
+    def _ros_now_ns(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the node until it is told to stop. The exit code is 0 after SIGINT and SIGTERM."""
+    rclpy.init(args=arguments)
+    node = PlannerNode()
+    executor = MultiThreadedExecutor(num_threads=4)
+    executor.add_node(node)
+    try:
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.close()
+        executor.shutdown(timeout_sec=0.5)
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""A ROS domain of its own for this run, and nodes that end with their test."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+# Before rclpy is imported: nobody else's nodes are seen, and none of ours are seen by others.
+os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(10, 100))
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ["ROS_LOCALHOST_ONLY"] = "1"  # the same for Humble
+
+pytest.importorskip("rclpy")
+pytest.importorskip("rsd_planner.msg")
+
+from ros_harness import Harness
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Harness]]:
+    """Starts a node with a made-up worker and these parameters."""
+    made: list[Harness] = []
+
+    def make(**parameters: object) -> Harness:
+        made.append(Harness(tmp_path, parameters))
+        return made[-1]
+
+    yield make
+    for harness in made:
+        harness.close()

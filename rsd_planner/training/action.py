@@ -46,7 +46,7 @@ def true_actions(space: UnicycleActionSpace, data: DriveSet) -> tuple[Tensor, Te
 def action_statistics(data: DriveSet) -> UnicycleConfig:
     """An action space whose actions have mean 0 and deviation 1 on these drives."""
     actions, _ = true_actions(UnicycleActionSpace(UnicycleConfig()), data)
-    flat = actions.flatten(0, 1).double()
+    flat = actions[torch.from_numpy(data.learned)].flatten(0, 1).double()
     mean, std = flat.mean(0).tolist(), flat.std(0).tolist()
     return UnicycleConfig(
         accel_mean=mean[0], accel_std=std[0], curvature_mean=mean[1], curvature_std=std[1]

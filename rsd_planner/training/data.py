@@ -29,6 +29,7 @@ __all__ = ["DriveSet", "ImageLabels", "prepare"]
 HISTORY_STEPS, FUTURE_STEPS, STEP_S = 16, 64, 0.1
 FRAMES = 4
 MAX_GAP_S = 0.25
+POSES = ("history_xyz", "history_rot", "future_xyz", "future_rot")
 
 
 @dataclass(frozen=True)
@@ -60,23 +61,44 @@ def _prepare_drive(drive: Path, target: Path, size: tuple[int, int]) -> None:
     with np.load(drive, allow_pickle=False) as data:
         pictures = _pictures(data["jpeg"], data["jpeg_offsets"], size)
         odometry = OdometryTrack(_ego_states(data))
-        stamps = data["stamps_ns"]
-        meta = json.loads(str(data["meta"]))
-        poses = [_poses_around(odometry, int(t)) for t in stamps]
+        meta = json.loads(data["meta_json"].tobytes())
+        poses = [_poses_around(odometry, int(t)) for t in data["stamps_ns"]]
+        whole = next(p for p in poses if p is not None)
+        blank = tuple(np.zeros_like(part) for part in whole)
+        names, labels = _image_labels(data["labels"], meta["label_names"], meta["light_states"])
+        keep = ("class_names", "texts", "decisions", "causes", "network")
+        kept = {key: meta[key] for key in keep} | {"image_labels": names}
         np.save(target / f"{drive.stem}.pictures.npy", pictures)
         temporary = target / f"{drive.stem}.part.npz"
         np.savez(
             temporary,
-            stamps_ns=stamps,
-            patch_labels=data["patch_labels"],
-            image_labels=data["image_labels"].astype(np.float32),
-            history_xyz=np.stack([p[0] for p in poses]),
-            history_rot=np.stack([p[1] for p in poses]),
-            future_xyz=np.stack([p[2] for p in poses]),
-            future_rot=np.stack([p[3] for p in poses]),
-            meta=np.array(json.dumps(meta)),
+            stamps_ns=data["stamps_ns"],
+            patch_labels=data["patch_classes"],
+            image_labels=labels,
+            meta=np.array(json.dumps(kept)),
+            learned=np.array([p is not None for p in poses]),
+            **{name: np.stack([(p or blank)[k] for p in poses]) for k, name in enumerate(POSES)},
         )
     temporary.rename(target / f"{drive.stem}.npz")
+
+
+def _image_labels(
+    labels: NDArray[np.float32], names: list[str], states: list[str]
+) -> tuple[list[str], NDArray[np.float32]]:
+    """Labels as 0/1 columns and quantities; a quantity of what is not seen is NaN."""
+    column = {name: labels[:, i] for i, name in enumerate(names)}
+    lead, light = column["lead_visible"] > 0, column["light_state"] > 0
+    out = {
+        "lead_visible": column["lead_visible"],
+        "lead_braking": np.where(lead, column["lead_braking"], np.nan),
+        # Logarithms: a metre matters near the car and not far away.
+        "lead_log_distance": np.where(lead, np.log1p(column["lead_distance_m"]), np.nan),
+        "lead_speed_mps": np.where(lead, column["lead_speed_mps"], np.nan),
+        "light_log_distance": np.where(light, np.log1p(column["light_distance_m"]), np.nan),
+    }
+    for index, state in enumerate(states[1:], start=1):
+        out[f"light_{state}"] = column["light_state"] == index
+    return list(out), np.stack([np.asarray(v, np.float32) for v in out.values()], axis=1)
 
 
 def _pictures(
@@ -95,23 +117,26 @@ def _pictures(
 
 def _ego_states(data: np.lib.npyio.NpzFile) -> list[EgoState]:
     rows = zip(
-        data["ego_stamps_ns"],
-        data["ego_position_m"],
-        data["ego_orientation_xyzw"],
-        data["ego_linear_mps"],
-        data["ego_angular_radps"],
+        data["ego_stamp_ns"],
+        data["ego_position"],
+        data["ego_orientation"],
+        data["ego_linear"],
+        data["ego_angular"],
         strict=True,
     )
     return [EgoState(int(t), p, q, v, w) for t, p, q, v, w in rows]
 
 
-def _poses_around(track: OdometryTrack, t0_ns: int) -> tuple[NDArray[np.float32], ...]:
-    """History and future at t0 in the ego frame: positions and rotations of each."""
+def _poses_around(track: OdometryTrack, t0_ns: int) -> tuple[NDArray[np.float32], ...] | None:
+    """History and future at t0 in the ego frame: positions and rotations of each.
+
+    None at the ends of a drive, where one of them is not whole.
+    """
     history = track.history(t0_ns, HISTORY_STEPS, STEP_S, MAX_GAP_S)
     step = round(STEP_S * NANOSECONDS)
     ahead = track.at(t0_ns + step * np.arange(1, FUTURE_STEPS + 1), MAX_GAP_S)
     if history is None or ahead is None:
-        raise ValueError(f"the drive has no odometry around {t0_ns} ns: record it again")
+        return None
     to_ego = rotation_matrix(history.now.orientation_xyzw).T
     xyz = (np.stack([s.position_m for s in ahead]) - history.now.position_m) @ to_ego.T
     rot = to_ego @ rotation_matrix(np.stack([s.orientation_xyzw for s in ahead]))
@@ -132,7 +157,7 @@ class DriveSet:
         parts = [dict(np.load(f)) for f in files]
         metas = [json.loads(str(p["meta"])) for p in parts]
         self.labels = ImageLabels(
-            tuple(metas[0]["image_label_names"]), tuple(metas[0]["class_names"])
+            tuple(metas[0]["image_labels"]), tuple(metas[0]["class_names"])
         )
         self.drive = np.concatenate([np.full(len(p["stamps_ns"]), i) for i, p in enumerate(parts)])
         self.row = np.concatenate([np.arange(len(p["stamps_ns"])) for p in parts])
@@ -143,6 +168,7 @@ class DriveSet:
         def joined(name: str) -> NDArray[Any]:
             return np.concatenate([p[name] for p in parts])
 
+        self.learned = joined("learned")  # (frames,) bool: history and future are whole
         self.patch_labels = joined("patch_labels")  # (frames, rows, columns) masks of classes
         self.image_labels = joined("image_labels")  # (frames, labels)
         self.history_xyz = joined("history_xyz")  # (frames, 16, 3)
@@ -158,8 +184,8 @@ class DriveSet:
         return np.stack([self._pictures[self.drive[i]][self.row[i]] for i in indices])
 
     def ticks(self, frame_interval_s: float, frame_period_s: float = 0.1) -> NDArray[np.int64]:
-        """(ticks, FRAMES) frame indices, oldest first, for every frame that has its past."""
+        """(ticks, FRAMES) frame indices, oldest first, for every learned frame."""
         stride = round(frame_interval_s / frame_period_s)
-        last = np.arange(len(self))[self.row >= stride * (FRAMES - 1)]
+        last = np.flatnonzero(self.learned & (self.row >= stride * (FRAMES - 1)))
         offsets = stride * np.arange(FRAMES - 1, -1, -1)
         return last[:, None] - offsets[None, :]

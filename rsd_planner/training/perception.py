@@ -52,14 +52,10 @@ class PerceptionHeads(nn.Module):
 class _Targets:
     """Bits by merged token and labels by picture, with the weights of their positives."""
 
-    dense: NDArrayBits
     dense_weight: Tensor
     binary: Tensor  # (labels,) bool: 0/1 labels; the others are regressed
     binary_weight: Tensor
     scale: Tensor  # (labels,) standard deviation of the regressed ones
-
-
-NDArrayBits = np.ndarray
 
 
 def train_perception(
@@ -95,14 +91,12 @@ def _targets(data: DriveSet) -> _Targets:
     sample = data.patch_labels[:: max(1, len(data) // 4000)]
     share = np.array([((sample >> c) & 1).mean() for c in range(count)])
     labels = data.image_labels
-    binary = np.array([set(np.unique(column)) <= {0.0, 1.0} for column in labels.T])
     known = ~np.isnan(labels)
-    mean = np.array(
-        [c[k].mean() if k.any() else 0.5 for c, k in zip(labels.T, known.T, strict=True)]
-    )
-    std = np.array([c[k].std() if k.any() else 1.0 for c, k in zip(labels.T, known.T, strict=True)])
+    columns = [c[k] for c, k in zip(labels.T, known.T, strict=True)]
+    binary = np.array([set(np.unique(column)) <= {0.0, 1.0} for column in columns])
+    mean = np.array([column.mean() if len(column) else 0.5 for column in columns])
+    std = np.array([column.std() if len(column) else 1.0 for column in columns])
     return _Targets(
-        dense=data.patch_labels,
         dense_weight=_positive_weight(share),
         binary=torch.as_tensor(binary),
         binary_weight=_positive_weight(mean.clip(0, 1)),

@@ -127,9 +127,7 @@ def assert_same(reference: Outcome, other: Outcome) -> None:
 def reference_generate(checkpoint: Checkpoint, prompt: Prompt, count: int) -> list[int]:
     """Greedy tokens by the class's own full forward passes, without any cache."""
     vla = checkpoint.vla
-    batch = checkpoint.image_processor(
-        images=[f.image for f in prompt.frames], return_tensors="pt"
-    )
+    batch = checkpoint.image_processor(images=[f.image for f in prompt.frames], return_tensors="pt")
     masked = slice(
         vla.config.traj_token_start_idx,
         vla.config.traj_token_start_idx + vla.config.traj_vocab_size,

@@ -1,18 +1,17 @@
 """Turns a bag into the observations that the node would make of it, tick by tick.
 
-Messages arrive at their stamps and go through the node's own InputBuffer; ticks come at a
+Messages arrive at their log times and go through the node's own InputBuffer; ticks come at a
 fixed rate from the first message on. No model and no ROS.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from rsd_planner.bags import Bag, messages, open_bag
 from rsd_planner.config import PlannerSettings, bundled_model_path
 from rsd_planner.errors import CommandError
 from rsd_planner.model_requirements import ModelRequirements
@@ -39,23 +38,33 @@ class BagDrive:
     """One bag, read as often as needed. Counts of the last reading are kept."""
 
     path: Path
-    bag: Any
+    bag: Bag
     camera: str
-    model: CameraModel | None
+    image_topic: str
+    odometry_topic: str
+    model: CameraModel | None  # None where the bag does not say how the camera sees
+    odometry_frame: str = "odom"
     skipped: Counter[str] = field(default_factory=Counter)
 
     @property
     def name(self) -> str:
         """The bag's folder name."""
-        return self.path.name
+        return self.path.resolve().name
 
     def frames(self) -> Iterator[Frame]:
         """The pictures in order of their stamps."""
-        yield from self.bag.read_frames(self.camera)
+        yield from self.bag.read_frames(self.image_topic)
 
-    def states(self) -> Iterator[EgoState]:
-        """The odometry in order of its stamps."""
-        yield from self.bag.read_odometry()
+    def states(self) -> list[EgoState]:
+        """The odometry, sorted by stamp; of equal stamps the last."""
+        found = {s.stamp_ns: s for s in self.bag.read_odometry(self.odometry_topic)}
+        return [found[stamp] for stamp in sorted(found)]
+
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the first picture. Raises CommandError where there is none."""
+        for frame in self.frames():
+            return frame.image.shape[0], frame.image.shape[1]
+        raise CommandError(f"{self.path} holds no pictures on {self.image_topic}.")
 
     def observations(
         self, settings: PlannerSettings, requirements: ModelRequirements, rate_hz: float
@@ -64,12 +73,9 @@ class BagDrive:
         self.skipped.clear()
         buffer = InputBuffer(settings, requirements)
         step_ns = round(1e9 / rate_hz)
-        tick, next_ns = 0, -1
-        sources: tuple[Iterator[EgoState | Frame], ...] = (self.states(), self.frames())
-        for message in heapq.merge(*sources, key=lambda m: m.stamp_ns):
-            if next_ns < 0:
-                next_ns = message.stamp_ns + step_ns
-            while message.stamp_ns > next_ns:
+        tick, next_ns = 0, self.bag.start_ns + step_ns
+        for arrived_ns, message in self._arrivals():
+            while arrived_ns > next_ns:
                 tick += 1
                 made = buffer.snapshot(next_ns, tick)
                 next_ns += step_ns
@@ -78,17 +84,36 @@ class BagDrive:
                 else:
                     yield made
             if isinstance(message, Frame):
-                buffer.add_frame(message, message.stamp_ns)
+                buffer.add_frame(message, arrived_ns)
             else:
-                buffer.add_state(message, message.stamp_ns)
+                buffer.add_state(message, arrived_ns)
+
+    def _arrivals(self) -> Iterator[tuple[int, EgoState | Frame]]:
+        """Messages as they came in, with the log time: late and out of order where they were."""
+        for raw in self.bag.messages({self.image_topic, self.odometry_topic}):
+            message = messages.TYPES.deserialize_cdr(raw.data, raw.type_name)
+            if raw.topic == self.odometry_topic:
+                yield raw.log_time_ns, messages.ego_state_of(message)
+            else:
+                yield raw.log_time_ns, messages.frame_of(message, raw.type_name, self.camera)
 
 
-def open_drive(path: Path, camera: str) -> BagDrive:
-    """A bag with the pictures of a camera and odometry.
+def open_drive(
+    path: Path, camera: str, image_topic: str | None = None, odometry_topic: str | None = None
+) -> BagDrive:
+    """A bag with pictures and odometry; topics that are not named are found.
 
     Raises BagError for what is missing or damaged.
     """
-    from rsd_planner.bags import open_bag
-
     bag = open_bag(path)
-    return BagDrive(path, bag, camera, bag.camera_model(camera))
+    images = bag.image_topic(image_topic or camera)
+    odometry = bag.odometry_topic(odometry_topic)
+    return BagDrive(
+        path=path,
+        bag=bag,
+        camera=camera,
+        image_topic=images,
+        odometry_topic=odometry,
+        model=bag.camera_model(images),
+        odometry_frame=bag.odometry_frames(odometry)[0],
+    )

@@ -103,7 +103,7 @@ class OutputBag:
         data = self._store.serialize_cdr(message, connection.msgtype)
         self._writer.write(connection, at_ns, data)
 
-    def _make(self, kind: str, **values: Any) -> Any:
+    def _make(self, kind: str, /, **values: Any) -> Any:
         return self._store.types[kind](**values)
 
     def _time(self, stamp_ns: int, kind: str = "Time") -> Any:

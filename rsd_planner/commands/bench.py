@@ -58,8 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
     for name in names:
         settings_of(arguments, name)  # says which name is unknown
     settings = settings_of(arguments, names[-1])
-    drives = [open_drive(path, arguments.camera) for path in arguments.bags or [bundled_bag_path()]]
-    planner = warm_planner(settings, _image_size(drives[0]))
+    topics = (arguments.camera, arguments.image_topic, arguments.odometry_topic)
+    drives = [open_drive(path, *topics) for path in arguments.bags or [bundled_bag_path()]]
+    planner = warm_planner(settings, drives[0].image_size())
     limit = _QUICK_TICKS if arguments.quick else None
     measured = [measure(planner, drive, names, settings, arguments.hz, limit) for drive in drives]
     rows = bench_rows(measured, split="streaming", seed=arguments.seed)
@@ -98,7 +99,7 @@ def measure(
     drafters = [make_drafter(name) for name in names]
     if oracle:
         drafters.append(OracleDrafter())
-    track = OdometryTrack(list(drive.states()))
+    track = OdometryTrack(drive.states())
     found = Drive(
         {drafter.name: [] for drafter in drafters},
         {drafter.name: PathError() for drafter in drafters},
@@ -150,8 +151,3 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         if self._shown:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-
-def _image_size(drive: BagDrive) -> tuple[int, int]:
-    frame = next(iter(drive.frames()))
-    return frame.image.shape[0], frame.image.shape[1]

@@ -52,11 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     check_rate(arguments.hz)
     settings = settings_of(arguments, arguments.drafter)
-    drive = open_drive(arguments.bag, arguments.camera)
+    drive = open_drive(
+        arguments.bag, arguments.camera, arguments.image_topic, arguments.odometry_topic
+    )
+    image_size = drive.image_size()
     recording = _record(drive)
     console = make_console()
-    first = recording.pictures[0].decode()
-    planner = warm_planner(settings, (320, 640) if first is None else first.shape[:2])
+    planner = warm_planner(settings, image_size)
     out = arguments.out or Path("out") / "replay" / drive.name
     results = _plan(planner, drive, settings, arguments, recording, out / "plans", console)
     if not results:
@@ -80,14 +82,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _record(drive: BagDrive) -> Recording:
     """Pictures and poses of the bag, for the report."""
-    from rsd_planner.errors import CommandError
     from rsd_planner.viz.recording import Picture, Recording
 
     recording = Recording(drive.model, drive.camera)
     recording.pictures = [Picture.encode(f.stamp_ns, f.image) for f in drive.frames()]
-    recording.ego = list(drive.states())
-    if not recording.pictures:
-        raise CommandError(f"{drive.path} holds no pictures of the camera '{drive.camera}'.")
+    recording.ego = drive.states()
     return recording
 
 
@@ -109,7 +108,7 @@ def _plan(
     start_ns = recording.pictures[0].stamp_ns
     colour = console.is_terminal and not console.no_color
     planner.reset()
-    with OutputBag(path, drive.bag.odometry_frame, settings.validity_s) as bag:
+    with OutputBag(path, drive.odometry_frame, settings.validity_s) as bag:
         for observation in drive.observations(settings, planner.requirements, arguments.hz):
             result = planner.plan(observation)
             bag.add(result)

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsd_planner.types import (
-    CameraModel,
     Decision,
     EgoState,
     PlanSource,
@@ -24,7 +23,7 @@ from rsd_planner.types import (
 )
 from rsd_planner.viz.tick_view import TickView, pose_matrix
 
-__all__ = ["TickAssembler", "camera_model_of", "ego_state_of", "stamp_ns_of"]
+__all__ = ["TickAssembler", "stamp_ns_of"]
 
 _PENDING_TICKS = 20
 
@@ -45,7 +44,7 @@ class TickAssembler:
         """A `PlannedTrajectory`. One of the fallback is a whole tick by itself."""
         if message.source != PlanSource.MODEL:
             return self._view(message, None, None)
-        return self._add(message.tick, "trajectory", message)
+        return self._add(message.plan_tick, "trajectory", message)
 
     def add_reasoning(self, message: Any) -> TickView | None:
         """A `Reasoning`."""
@@ -78,7 +77,7 @@ class TickAssembler:
         if pose is None:
             pose = _pose_of_start(path, headings)
         return TickView(
-            tick=int(trajectory.tick),
+            tick=int(reasoning.tick if reasoning else trajectory.tick),
             t0_ns=t0_ns,
             text=reasoning.text if reasoning else "",
             spans=tuple(_span_of(span) for span in reasoning.spans) if reasoning else (),
@@ -98,46 +97,6 @@ class TickAssembler:
 def stamp_ns_of(stamp: Any) -> int:
     """Nanoseconds of a `builtin_interfaces/Time` or `Duration`."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
-
-
-def ego_state_of(message: Any) -> EgoState:
-    """The state in a `nav_msgs/Odometry`."""
-    pose, twist = message.pose.pose, message.twist.twist
-    turn = pose.orientation
-    return EgoState(
-        stamp_ns=stamp_ns_of(message.header.stamp),
-        position_m=np.array([pose.position.x, pose.position.y, pose.position.z]),
-        orientation_xyzw=np.array([turn.x, turn.y, turn.z, turn.w]),
-        linear_mps=np.array([twist.linear.x, twist.linear.y, twist.linear.z]),
-        angular_radps=np.array([twist.angular.x, twist.angular.y, twist.angular.z]),
-    )
-
-
-def camera_model_of(message: Any, pose_xyz_rpy: tuple[float, ...]) -> CameraModel | None:
-    """The camera of a `sensor_msgs/CameraInfo`; None where it is not calibrated.
-
-    `pose_xyz_rpy` places it in the base frame (m, rad), x along its view.
-    """
-    fx, _, cx, _, fy, cy = (float(value) for value in message.k[:6])
-    if fx <= 0 or fy <= 0 or message.width == 0 or message.height == 0:
-        return None
-    x, y, z, roll, pitch, yaw = pose_xyz_rpy
-    pose = np.eye(4)
-    pose[:3, :3] = _rotation(roll, pitch, yaw) @ _BODY_FROM_OPTICAL
-    pose[:3, 3] = (x, y, z)
-    return CameraModel(int(message.width), int(message.height), fx, fy, cx, cy, pose)
-
-
-_BODY_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
-
-
-def _rotation(roll: float, pitch: float, yaw: float) -> NDArray[np.float64]:
-    cr, sr, cp, sp = np.cos(roll), np.sin(roll), np.cos(pitch), np.sin(pitch)
-    cy, sy = np.cos(yaw), np.sin(yaw)
-    about_x = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
-    about_y = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
-    about_z = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
-    return np.asarray(about_z @ about_y @ about_x, np.float64)
 
 
 def _pose_of_start(path: NDArray[np.float64], headings: list[float]) -> NDArray[np.float64]:

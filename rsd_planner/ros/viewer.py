@@ -6,10 +6,12 @@ calls no service and publishes nothing, so it may join and leave at any time.
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import rclpy.utilities
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import (
@@ -21,16 +23,12 @@ from rclpy.qos import (
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from rsd_planner.msg import DecodeStats, PlannedTrajectory, PlannerStatus, Reasoning
-from rsd_planner.ros.tick_assembly import (
-    TickAssembler,
-    camera_model_of,
-    ego_state_of,
-    stamp_ns_of,
-)
+from rsd_planner.ros.conversions import camera_model_of, ego_state_of
+from rsd_planner.ros.tick_assembly import TickAssembler, stamp_ns_of
 from rsd_planner.viz.recording import Picture, Recording
 from rsd_planner.viz.tick_view import TickView
 
-__all__ = ["ViewerNode", "ViewerTopics"]
+__all__ = ["ViewerNode", "ViewerTopics", "main"]
 
 _STATES = ("LOADING", "WAITING", "ACTIVE", "DEGRADED", "SAFE_STOP", "FAULT")
 _JUMP_BACK_NS = 500_000_000
@@ -146,7 +144,7 @@ class ViewerNode(Node):
             self.recording.camera = camera_model_of(message, self._topics.camera_pose)
 
     def _on_odometry(self, message: Odometry) -> None:
-        state = ego_state_of(message)
+        state = ego_state_of(message, None)
         states = self.recording.ego
         if not states or state.stamp_ns > states[-1].stamp_ns:
             states.append(state)
@@ -173,3 +171,13 @@ class ViewerNode(Node):
         self.seen.add("statuses")
         self.status = _STATES[message.state] if message.state < len(_STATES) else "?"
         self.reasons = tuple(message.reasons)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """What `ros2 run rsd_planner viewer` starts: `rsd view` with its options."""
+    from rsd_planner.commands import view
+
+    parser = argparse.ArgumentParser(prog="viewer", description=view.__doc__)
+    view.add_arguments(parser)
+    words = rclpy.utilities.remove_ros_args(arguments)
+    return view.run(parser.parse_args(words[1:]))

@@ -118,8 +118,8 @@ def _draw_side(draw: ImageDraw.ImageDraw, tick: TickView | None, done: list[Tick
     summary = summarise(done)
     draw.line((x, y + 8, right, y + 8), fill="#2C343D", width=1)
     draw.text((x, y + 22), "drive so far", _FAINT, _font(15))
-    draw.text((x, y + 44), f"{summary.speedup:.1f}× faster", _INK, _font(30, bold=True))
-    draw.text((x, y + 84), "than plain decoding (estimated)", _FAINT, _font(15))
+    draw.text((x, y + 44), f"{summary.speedup:.1f}×", _INK, _font(30, bold=True))
+    draw.text((x, y + 84), "as fast as plain decoding (estimated)", _FAINT, _font(15))
     draw.text(
         (x, y + 112),
         f"{summary.routine_share:.0%} of the tokens were routine",
@@ -188,7 +188,7 @@ def _split_words(tick: TickView) -> list[list[tuple[str, bool]]]:
     """Words with their trailing blank, each a list of coloured pieces."""
     words: list[list[tuple[str, bool]]] = [[]]
     for piece in pieces(tick.text, tick.spans):
-        parts = piece.text.replace("\n", " ").split(" ")
+        parts = piece.text.split(" ")
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
             if part or not last:
@@ -247,5 +247,5 @@ def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
         folder = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf"
         path = folder / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf")
         if path.is_file():
-            return ImageFont.truetype(str(path), size)
+            return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
     return ImageFont.load_default(size)  # type: ignore[return-value]

@@ -166,7 +166,9 @@ def _bracketed(text: str) -> str:
 
 
 def _times(speedup: float) -> str:
-    return f"{speedup:.1f}× faster" if speedup > 0 else "no estimate"
+    if speedup <= 0:
+        return "no estimate"
+    return f"{speedup:.1f}× faster" if speedup >= 1.05 else f"{speedup:.1f}× the plain speed"
 
 
 def _now_panel(

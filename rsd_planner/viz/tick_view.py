@@ -126,8 +126,9 @@ def pieces(text: str, spans: Sequence[Span]) -> tuple[Piece, ...]:
     """The text cut where routine turns into deliberative or back.
 
     Text that no span covers counts as deliberative: the target is the author of what nobody
-    else claims.
+    else claims. What cannot be printed (an untrained model writes such) becomes a dot.
     """
+    text = "".join(c if c.isprintable() else "·" for c in text)
     flags = [False] * len(text)
     for span in spans:
         for i in range(max(0, span.start), min(len(text), span.end)):

@@ -31,6 +31,11 @@ def test_text_that_no_span_claims_is_the_models():
     assert pieces("", ()) == ()
 
 
+def test_what_cannot_be_printed_does_not_reach_the_terminal():
+    (piece,) = pieces("a\x1b[31mb\u0605\n", ())
+    assert piece.text == "a·[31mb··"
+
+
 def test_the_path_is_described_from_the_car(tick):
     assert describe_path(tick) == "in 3 s: 24.0 m ahead, 29 km/h"
 

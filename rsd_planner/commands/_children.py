@@ -1,0 +1,132 @@
+"""Child processes that never outlive their parent.
+
+Each is a session of its own, so that Ctrl-C reaches the parent alone, which then ends them in
+order; and the kernel kills them should the parent be killed. Output goes into log files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType, TracebackType
+
+__all__ = ["Child", "Children", "DemoError"]
+
+_PR_SET_PDEATHSIG = 1
+_GRACE_S = 3.0
+
+
+class DemoError(RuntimeError):
+    """Something that was started did not do its part; the text says what and where to look."""
+
+
+class Child:
+    """One process with its log."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._process = process
+
+    @property
+    def code(self) -> int | None:
+        """The exit code; None while it runs."""
+        return self._process.poll()
+
+    def interrupt(self) -> None:
+        """Ask it to end."""
+        if self.code is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGINT)
+
+    def wait(self, timeout_s: float) -> int:
+        """The exit code. Raises DemoError if it does not end in time."""
+        try:
+            return self._process.wait(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            raise DemoError(
+                f"{self.name} did not end within {timeout_s:g} s; its log is {self.log}"
+            ) from None
+
+    def end(self, signal_number: int) -> None:
+        """Signal the process and everything that it started."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal_number)
+
+    def reap(self) -> None:
+        """Take the exit code of a process that was killed."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=_GRACE_S)
+
+    def last_words(self) -> str:
+        """The last line of its log."""
+        if not self.log.is_file():
+            return f"exit code {self.code}"
+        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return f"{lines[-1].strip() if lines else 'it said nothing'} ({self.log})"
+
+
+class Children:
+    """A context manager: when it ends, however it ends, no child is left."""
+
+    def __init__(self, log_folder: Path) -> None:
+        self._folder = log_folder
+        self._children: list[Child] = []
+        self._previous: signal.Handlers | None = None
+
+    def __enter__(self) -> Children:
+        self._previous = signal.signal(signal.SIGTERM, _as_interrupt)  # type: ignore[assignment]
+        return self
+
+    def start(self, name: str, command: list[str], *, shown: bool = False) -> Child:
+        """Start a process; `shown` lets it write to this terminal, errors still go to its log."""
+        log = self._folder / f"{name}.log"
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=None if shown else file,
+                stderr=file,
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+        child = Child(name, process, log)
+        self._children.append(child)
+        return child
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
+        running = [child for child in self._children if child.code is None]
+        for child in running:
+            child.end(signal.SIGTERM)
+        until = time.monotonic() + _GRACE_S
+        while time.monotonic() < until and any(child.code is None for child in running):
+            time.sleep(0.05)
+        for child in self._children:
+            child.end(signal.SIGKILL)  # also what a child may have left behind in its group
+            child.reap()
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def _die_with_parent() -> None:
+    """Runs in the child before its program: be killed when the parent dies."""
+    assert _LIBC is not None
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -42,7 +42,8 @@ class Verdict(Enum):
     WRONG_CHILD_FRAME = "child_frame_id is not the expected frame"
     POSE_JUMP = "the pose jumped; the history starts anew"
     UNKNOWN_CAMERA = "this camera is not in the settings"
-    BAD_IMAGE = "the picture is empty, too large or not decodable"
+    BAD_IMAGE = "the picture is empty, too large or not RGB"
+    UNREADABLE = "the message cannot be read"
 
     @property
     def ok(self) -> bool:
@@ -77,14 +78,14 @@ class _Stream:
 
     received: int = 0
     dropped: Counter[Verdict] = field(default_factory=Counter)
-    last_drop: Verdict | None = None
+    last_drop: str = ""
     stamps_ns: deque[int] = field(default_factory=lambda: deque(maxlen=32))
 
-    def note(self, verdict: Verdict, stamp_ns: int) -> Verdict:
+    def note(self, verdict: Verdict, stamp_ns: int, why: str = "") -> Verdict:
         self.received += 1
         if verdict is not Verdict.ACCEPTED:
             self.dropped[verdict] += 1
-            self.last_drop = verdict
+            self.last_drop = why or verdict.value
         if verdict.ok:
             self.stamps_ns.append(stamp_ns)
         return verdict
@@ -131,11 +132,10 @@ class InputBuffer:
             self._forget_frames(ring)
         return self._streams[frame.camera].note(verdict, frame.stamp_ns)
 
-    def refuse_frame(self, camera: str, verdict: Verdict = Verdict.BAD_IMAGE) -> Verdict:
-        """Counts a picture that could not even be decoded."""
-        if camera in self._streams:
-            self._streams[camera].note(verdict, 0)
-        return verdict
+    def refuse(self, name: str, why: str) -> None:
+        """Counts a message of an input that could not even be read, and remembers why."""
+        if name in self._streams:
+            self._streams[name].note(Verdict.UNREADABLE, 0, why)
 
     def add_state(
         self, state: EgoState, now_ns: int, frame_id: str = "", child_frame_id: str = ""
@@ -234,7 +234,7 @@ class InputBuffer:
             rate_hz=stream.rate_hz(now_ns),
             received=stream.received,
             dropped=sum(stream.dropped.values()),
-            last_drop=stream.last_drop.value if stream.last_drop else "",
+            last_drop=stream.last_drop,
             ok=fresh,
         )
 

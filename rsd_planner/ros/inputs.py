@@ -1,13 +1,12 @@
 """Subscriptions: messages become values and go into the session.
 
-No message may end the node: a callback that raises is counted by input and by what was
-raised, the first of each kind is logged, and the message counts as refused.
+No message may end the node: when a callback raises, the message counts as refused with what
+was raised as the reason, and each reason is logged once.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +16,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import String
 
 from rsd_planner.config import PlannerSettings
-from rsd_planner.planning.pictures import PictureError, compressed_to_rgb, raw_to_rgb
+from rsd_planner.planning.pictures import compressed_to_rgb, raw_to_rgb
 from rsd_planner.ros import qos
 from rsd_planner.ros.conversions import camera_model_of, ego_state_of, stamp_ns
 from rsd_planner.ros.frames import BaseFrame
@@ -25,6 +24,8 @@ from rsd_planner.types import CameraModel, Frame
 from rsd_planner.worker.session import PlanningSession
 
 __all__ = ["Inputs"]
+
+MOST_LOGGED = 50  # a fuzzer must not fill the disk
 
 
 class Inputs:
@@ -42,7 +43,7 @@ class Inputs:
         self._session = session
         self._complain = complain
         self._lock = threading.Lock()
-        self._errors: Counter[tuple[str, str]] = Counter()
+        self._logged: set[tuple[str, str]] = set()
         self._base = BaseFrame(node, settings, node.get_logger().info)
         self._subscriptions: list[Any] = []
         self.topics: dict[str, str] = {}  # resolved, by input
@@ -114,16 +115,12 @@ class Inputs:
         return resolved
 
     def _on_picture(self, camera: str, message: Any) -> None:
-        try:
-            if self._settings.camera_compressed:
-                image = compressed_to_rgb(message.data, message.format)
-            else:
-                image = raw_to_rgb(
-                    message.data, message.encoding, message.height, message.width, message.step
-                )
-        except PictureError:
-            self._session.refuse_frame(camera)
-            raise
+        if self._settings.camera_compressed:
+            image = compressed_to_rgb(message.data, message.format)
+        else:
+            image = raw_to_rgb(
+                message.data, message.encoding, message.height, message.width, message.step
+            )
         self._session.add_frame(Frame(camera, stamp_ns(message.header.stamp), image))
 
     def _on_odometry(self, message: Odometry) -> None:
@@ -135,15 +132,11 @@ class Inputs:
         self._session.set_navigation(message.data)
 
     def _note_error(self, name: str, error: Exception) -> None:
+        why = str(error) or type(error).__name__
+        self._session.refuse(name, why)
         with self._lock:
-            self._errors[(name, type(error).__name__)] += 1
-            first = self._errors[(name, type(error).__name__)] == 1
+            first = (name, why) not in self._logged and len(self._logged) < MOST_LOGGED
+            if first:
+                self._logged.add((name, why))
         if first:
-            self._node.get_logger().warning(
-                f"{name}: {error or type(error).__name__} (counted from now on)"
-            )
-
-    def errors(self) -> dict[str, int]:
-        """How often which error was raised by which input."""
-        with self._lock:
-            return {f"{name}: {kind}": count for (name, kind), count in self._errors.items()}
+            self._node.get_logger().warning(f"{name}: {why} (from now on this is only counted)")

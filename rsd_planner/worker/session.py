@@ -155,10 +155,10 @@ class PlanningSession:
             self._notice_epoch()
             return verdict
 
-    def refuse_frame(self, camera: str) -> None:
-        """A picture that could not be decoded."""
+    def refuse(self, name: str, why: str) -> None:
+        """A message of an input that could not be read."""
         with self._lock:
-            self._buffer.refuse_frame(camera)
+            self._buffer.refuse(name, why)
 
     def add_state(self, state: EgoState, frame_id: str, child_frame_id: str) -> Verdict:
         """One odometry message."""

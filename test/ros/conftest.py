@@ -7,6 +7,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,15 +18,12 @@ os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(10, 100))
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_LOCALHOST_ONLY"] = "1"  # the same for Humble
 
-pytest.importorskip("rclpy")
-pytest.importorskip("rsd_planner.msg")
-
-from ros_harness import Harness
-
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Harness]]:
+def start(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Starts a node with a made-up worker and these parameters."""
+    from ros_harness import Harness
+
     made: list[Harness] = []
 
     def make(**parameters: object) -> Harness:

@@ -25,18 +25,19 @@ from drives import START_NS, state_at
 from fakes import write_fake_worker
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from nav_msgs.msg import Odometry, Path as PathMessage
+from nav_msgs.msg import Odometry
+from nav_msgs.msg import Path as PathMessage
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosgraph_msgs.msg import Clock
+from rsd_planner.msg import DecodeStats, PlannedTrajectory, PlannerStatus, Reasoning
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from test_config import write_checkpoint
 
-from rsd_planner.msg import DecodeStats, PlannedTrajectory, PlannerStatus, Reasoning
 from rsd_planner.types import NANOSECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -254,9 +255,7 @@ class Harness:
     def _publishers(self) -> None:
         create, name = self.node.create_publisher, f"{self.node_name}/input"
         self.camera = create(Image, f"{name}/camera/front_wide/image", 10)
-        self.compressed = create(
-            CompressedImage, f"{name}/camera/front_wide/image/compressed", 10
-        )
+        self.compressed = create(CompressedImage, f"{name}/camera/front_wide/image/compressed", 10)
         self.odometry = create(Odometry, f"{name}/odometry", 50)
         self.navigation = create(String, f"{name}/navigation", 1)
         self.clock = create(Clock, "/clock", 10)

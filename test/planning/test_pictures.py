@@ -1,0 +1,85 @@
+"""Pictures of every supported kind come out as RGB; the others are refused by name."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rsd_planner.planning.pictures import PictureError, compressed_to_rgb, raw_to_rgb
+
+RED = np.zeros((4, 6, 3), np.uint8)
+RED[..., 0] = 200
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pixel"),
+    [
+        ("rgb8", (200, 0, 0)),
+        ("bgr8", (0, 0, 200)),
+        ("rgba8", (200, 0, 0, 9)),
+        ("bgra8", (0, 0, 200, 9)),
+    ],
+)
+def test_raw_encodings_and_padded_rows(encoding: str, pixel: tuple[int, ...]) -> None:
+    row = bytes(pixel) * 6 + b"\0" * 5
+    found = raw_to_rgb(row * 4, encoding, 4, 6, len(row))
+    assert np.array_equal(found, RED)
+
+
+def test_gray_becomes_three_equal_channels() -> None:
+    found = raw_to_rgb(bytes(range(24)), "mono8", 4, 6, 6)
+    assert found.shape == (4, 6, 3)
+    assert np.array_equal(found[..., 0].ravel(), np.arange(24))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_compressed_pictures(suffix: str) -> None:
+    _, data = cv2.imencode(suffix, RED[..., ::-1])
+    found = compressed_to_rgb(data.tobytes(), "rgb8; jpeg compressed bgr8")
+    assert np.max(np.abs(found.astype(int) - RED)) <= 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((b"", "16UC1", 4, 6, 12), "publish one of"),
+        ((b"", "bayer_rggb8", 4, 6, 6), "bayer_rggb8"),
+        ((b"\0" * 10, "rgb8", 4, 6, 18), "too few"),
+        ((b"\0" * 72, "rgb8", 4, 6, 17), "too few"),
+        ((b"", "rgb8", 0, 0, 0), "not usable"),
+        ((b"", "rgb8", 60000, 60000, 180000), "not usable"),
+    ],
+)
+def test_bad_raw_pictures(arguments: tuple[bytes, str, int, int, int], words: str) -> None:
+    with pytest.raises(PictureError, match=words):
+        raw_to_rgb(*arguments)
+
+
+def test_hostile_and_damaged_compressed_pictures() -> None:
+    _, png = cv2.imencode(".png", RED)
+    huge = bytearray(png.tobytes())
+    huge[16:24] = (60000).to_bytes(4, "big") * 2
+    with pytest.raises(PictureError, match="60000 x 60000"):
+        compressed_to_rgb(bytes(huge), "png")
+    with pytest.raises(PictureError, match="compressedDepth"):
+        compressed_to_rgb(png.tobytes(), "16UC1; compressedDepth png")
+    with pytest.raises(PictureError, match="h264"):
+        compressed_to_rgb(b"", "h264")
+    with pytest.raises(PictureError):
+        compressed_to_rgb(png.tobytes()[:20], "png")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=300), st.integers(0, 500), st.booleans())
+def test_damage_raises_picture_errors_only(noise: bytes, at: int, jpeg: bool) -> None:
+    _, data = cv2.imencode(".jpg" if jpeg else ".png", RED)
+    damaged = bytearray(data.tobytes())
+    damaged[at : at + len(noise)] = noise
+    try:
+        found = compressed_to_rgb(bytes(damaged), "jpeg")
+    except PictureError:
+        return
+    assert found.ndim == 3

@@ -1,0 +1,273 @@
+"""What a tick does and what an answer means, with a stand-in for the worker's client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from drives import START_NS, picture, state_at
+from fakes import gentle
+from results import result_at
+
+from rsd_planner.config import ModelRequirements, PlannerSettings
+from rsd_planner.types import NANOSECONDS, Observation, PlanSource
+from rsd_planner.worker import session as session_module
+from rsd_planner.worker.client import Answer, Outcome, WorkerPhase, WorkerStatus
+from rsd_planner.worker.session import PlannerState, PlanningSession, TickOutput
+
+MS = 1_000_000
+
+
+class StandIn:
+    """Takes what the session asks; the test decides what becomes of it."""
+
+    def __init__(self, settings: Any, on_answer: Any, log: Any, clock: Any) -> None:
+        self.settings = settings
+        self.on_answer = on_answer
+        self.phase = WorkerPhase.READY
+        self.asked: list[tuple[Observation, int]] = []
+        self.abandoned = 0
+
+    def start(self) -> None:
+        pass
+
+    def close(self, wait_s: float) -> None:
+        self.phase = WorkerPhase.STOPPED
+
+    def abandon(self) -> None:
+        self.abandoned += 1
+
+    def status(self) -> WorkerStatus:
+        return WorkerStatus(self.phase, 1, "", 42, 0.0, 0)
+
+    def submit(self, observation: Observation, epoch: int, deadline_s: float) -> bool:
+        if self.phase is not WorkerPhase.READY:
+            return False
+        self.asked.append((observation, epoch))
+        self.phase = WorkerPhase.BUSY
+        return True
+
+    def answer(self, outcome: Outcome = Outcome.PLAN, **changes: Any) -> None:
+        observation, _ = self.asked[-1]
+        ego = observation.history.now
+        result = result_at(
+            observation.t0_ns,
+            observation.tick,
+            ego=ego,
+            trajectory=gentle(float(ego.linear_mps[0]), float(ego.angular_radps[2])),
+            missing=observation.missing,
+        )
+        if outcome is not Outcome.LATE:
+            self.phase = WorkerPhase.READY
+        given = result if outcome is Outcome.PLAN else None
+        self.on_answer(Answer(outcome, observation.tick, given, reason=f"it was {outcome.value}"))
+
+
+class Bench:
+    """A session with clocks that the test moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
+        monkeypatch.setattr(session_module, "WorkerClient", StandIn)
+        self.now_ns = START_NS
+        self.steady_s = 0.0
+        self.out: list[TickOutput] = []
+        self.session = PlanningSession(
+            PlannerSettings.from_mapping(settings),
+            ModelRequirements(),
+            self.out.append,
+            lambda: self.now_ns,
+            clock=lambda: self.steady_s,
+        )
+        self.client: StandIn = self.session._client  # type: ignore[assignment]
+        self.session.activate()
+
+    def drive(self, seconds: float, odometry: bool = True, camera: bool = True) -> None:
+        for _ in range(round(seconds * 50)):
+            self.now_ns += 20 * MS
+            self.steady_s += 0.02
+            if odometry:
+                self.session.add_state(state_at(self.now_ns), "odom", "base_link")
+            if camera and self.now_ns % (100 * MS) == 0:
+                self.session.add_frame(picture("front_wide", self.now_ns))
+
+    def sources(self) -> list[PlanSource]:
+        return [output.followable.source for output in self.out]
+
+    @property
+    def state(self) -> PlannerState:
+        return self.session.watch().state
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(monkeypatch)
+
+
+def planned(bench: Bench) -> None:
+    bench.drive(3.0)
+    bench.session.tick()
+    bench.client.answer()
+    assert bench.sources() == [PlanSource.MODEL]
+    assert bench.state is PlannerState.ACTIVE
+
+
+def test_a_busy_worker_changes_nothing_while_the_plan_is_valid(bench: Bench) -> None:
+    planned(bench)
+    bench.drive(0.2)
+    bench.session.tick()
+    bench.drive(0.2)
+    bench.session.tick()
+    bench.session.tick()
+    assert bench.sources() == [PlanSource.MODEL]
+    health = bench.session.watch()
+    assert (health.state, health.ticks_skipped, health.tick) == (PlannerState.ACTIVE, 2, 4)
+
+
+def test_the_same_picture_is_not_planned_twice(bench: Bench) -> None:
+    planned(bench)
+    bench.session.tick()
+    assert len(bench.client.asked) == 1
+    assert bench.state is PlannerState.ACTIVE
+
+
+def test_a_plan_that_runs_out_while_the_worker_is_busy_means_a_stop(bench: Bench) -> None:
+    planned(bench)
+    bench.drive(0.2)
+    bench.session.tick()
+    bench.drive(1.0)
+    bench.session.tick()
+    assert bench.sources()[-1] is PlanSource.SAFE_STOP
+    assert "raise validity_s" in bench.session.watch().reasons[0]
+    bench.client.answer(Outcome.LATE)
+    assert bench.state is PlannerState.SAFE_STOP
+
+
+def test_late_lost_and_erring_answers_fall_back_and_say_why(bench: Bench) -> None:
+    planned(bench)
+    for outcome in (Outcome.LATE, Outcome.LOST, Outcome.ERROR):
+        bench.drive(0.1)
+        bench.session.tick()
+        bench.client.answer(outcome)
+        assert bench.sources()[-1] is PlanSource.LAST_VALID
+        assert bench.state is PlannerState.DEGRADED
+        assert bench.session.watch().reasons[0] == f"it was {outcome.value}"
+        bench.client.phase = WorkerPhase.READY
+    assert bench.session.watch().ticks_late == 1
+    bench.drive(0.1)
+    bench.session.tick()
+    bench.client.answer()
+    assert bench.state is PlannerState.ACTIVE
+
+
+def test_in_the_fallback_every_tick_publishes_until_a_plan_comes(bench: Bench) -> None:
+    planned(bench)
+    bench.drive(0.1)
+    bench.session.tick()
+    bench.client.answer(Outcome.LATE)
+    count = len(bench.out)
+    for _ in range(3):  # busy
+        bench.drive(0.1)
+        bench.session.tick()
+    assert len(bench.out) == count + 3
+
+
+def test_without_odometry_nothing_is_published_and_it_is_a_fault(bench: Bench) -> None:
+    planned(bench)
+    bench.drive(0.8, odometry=False)
+    count = len(bench.out)
+    bench.session.tick()
+    assert len(bench.out) == count
+    assert bench.state is PlannerState.FAULT
+    bench.drive(2.0)
+    bench.session.tick()
+    bench.client.answer()
+    assert bench.state is PlannerState.ACTIVE
+
+
+def test_a_moving_car_is_stopped_while_the_model_loads_and_a_standing_one_waits(
+    bench: Bench,
+) -> None:
+    bench.client.phase = WorkerPhase.LOADING
+    bench.session.tick()
+    assert bench.out == []
+    assert bench.state is PlannerState.LOADING
+    bench.drive(3.0)
+    bench.session.tick()
+    assert bench.sources() == [PlanSource.SAFE_STOP]
+    assert bench.out[-1].followable.plan_tick == 0
+
+
+def test_an_answer_after_deactivate_is_dropped(bench: Bench) -> None:
+    planned(bench)
+    bench.drive(0.2)
+    bench.session.tick()
+    bench.session.deactivate()
+    bench.client.answer()
+    assert len(bench.out) == 1
+    assert bench.state is PlannerState.WAITING
+
+
+def test_a_time_jump_forgets_the_plan_and_tells_the_planner(bench: Bench) -> None:
+    planned(bench)
+    bench.now_ns = START_NS
+    bench.drive(0.2)
+    bench.session.tick()
+    assert bench.sources()[-1] is PlanSource.SAFE_STOP
+    assert bench.out[-1].followable.plan_tick == 0
+    bench.drive(3.0)
+    bench.session.tick()
+    assert bench.client.asked[-1][1] == 1
+    assert bench.client.abandoned >= 1
+
+
+def test_a_frozen_clock_is_degraded_and_ends_by_itself(bench: Bench) -> None:
+    planned(bench)
+    bench.session.watch()
+    bench.steady_s += 1.0
+    health = bench.session.watch()
+    assert health.state is PlannerState.DEGRADED
+    assert "clock stands still" in health.reasons[0]
+    bench.drive(0.1)
+    assert bench.state is PlannerState.ACTIVE
+
+
+def test_a_plan_for_elsewhere_is_counted_and_not_published(bench: Bench) -> None:
+    planned(bench)
+    bench.drive(0.1)
+    bench.session.tick()
+    moved = state_at(bench.now_ns + 20 * MS)
+    jump = np.array([50.0, 0.0, 0.0])
+    bench.now_ns += 20 * MS
+    jumped = type(moved)(
+        moved.stamp_ns,
+        moved.position_m + jump,
+        moved.orientation_xyzw,
+        moved.linear_mps,
+        moved.angular_radps,
+    )
+    bench.session.add_state(jumped, "odom", "base_link")
+    bench.client.answer()
+    assert bench.session.watch().plans_rejected == 1
+    assert bench.sources()[-1] is PlanSource.SAFE_STOP
+    stop = bench.out[-1].followable.path
+    assert np.linalg.norm(stop.position_m[0] - jumped.position_m) < 2.0
+
+
+def test_an_optional_camera_that_is_missing_degrades(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(monkeypatch, optional_cameras=["rear"])
+    bench.drive(3.0)
+    bench.session.tick()
+    bench.client.answer()
+    health = bench.session.watch()
+    assert health.state is PlannerState.DEGRADED
+    assert "rear" in health.reasons[0]
+    assert bench.sources() == [PlanSource.MODEL]
+
+
+def test_time_of_a_tick_without_the_planner_is_noted(bench: Bench) -> None:
+    planned(bench)
+    assert len(bench.session.watch().overhead_ms) == 1
+    assert bench.session.watch().plan_age_s == pytest.approx(
+        (bench.now_ns - bench.out[0].followable.t0_ns) / NANOSECONDS
+    )

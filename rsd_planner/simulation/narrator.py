@@ -26,7 +26,8 @@ __all__ = [
 
 DECISIONS = ("keep", "accelerate", "slow", "stop", "wait")  # names of types.Decision, in lower case
 _STANDING_MPS = 0.5
-_FOLLOW_S = 2.6
+_FOLLOW_S = 4.0  # a lead nearer than this, or than _FOLLOW_M, is followed
+_FOLLOW_M = 25.0
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,8 @@ class Narrator:
     def _free_to_go(view: View) -> bool:
         light, lead = view.light, view.lead
         light_ok = light is None or light.state is LightState.GREEN or light.distance_m > 25.0
+        if light is not None and light.state is LightState.AMBER and view.speed_mps > 3.0:
+            light_ok = True  # the expert drives on while it may
         if light is not None and lead is not None and lead.speed_mps > 0.5:
             light_ok |= lead.gap_m + 8.0 < light.distance_m  # moving up in the queue
         lead_ok = lead is None or lead.speed_mps > 0.3 or lead.gap_m > 12.0
@@ -163,7 +166,7 @@ class Narrator:
     def _slow_causes(self, view: View) -> tuple[Cause, ...]:
         causes = []
         lead, light = view.lead, view.light
-        if lead is not None and lead.gap_m < max(15.0, 4.0 * view.speed_mps):
+        if lead is not None and lead.gap_m < max(15.0, 4.6 * view.speed_mps):
             if lead.braking:
                 causes.append(self._lead_cause("lead_braking", lead))
             elif view.speed_mps - lead.speed_mps > 0.4:
@@ -191,28 +194,29 @@ class Narrator:
         return tuple(causes)
 
     def _keep_causes(self, view: View) -> tuple[Cause, ...]:
-        causes = []
         lead, light = view.lead, view.light
-        if lead is not None and lead.gap_m < max(12.0, _FOLLOW_S * view.speed_mps):
-            causes.append(self._lead_cause("lead_steady", lead))
+        follows = lead is not None and lead.gap_m < max(_FOLLOW_M, _FOLLOW_S * view.speed_mps)
+        shape = Cause(f"bend_{view.bend}" if view.bend else "lane_straight")
+        if light is not None and _too_close(view.speed_mps, light):
+            second = Cause("amber_too_close")
+        elif light is not None and (follows or light.state is LightState.GREEN):
+            second = self._light_cause(light)
+        elif light is not None:  # still far: free as far as there
+            return (self._light_cause(light, "free_until"), shape)
         else:
-            causes.append(Cause("road_free"))
-        if light is not None and light.state is LightState.GREEN:
-            causes.append(self._light_cause(light))
-        elif light is not None and _too_close(view.speed_mps, light):
-            causes.append(Cause("amber_too_close"))
-        elif view.bend or causes[0].name == "road_free":
-            causes.append(Cause(f"bend_{view.bend}" if view.bend else "lane_straight"))
-        return tuple(causes)
+            second = shape
+        if follows and lead is not None:
+            return (self._lead_cause("lead_steady", lead), second)
+        return (Cause("road_free"), second)
 
     def _lead_cause(self, name: str, lead: LeadView) -> Cause:
         gap = self._distance("lead", lead.gap_m)
         speed = self._speed("lead_speed", lead.speed_mps)
         return Cause(name, {"kind": lead.kind, "gap_m": gap, "speed_kmh": speed})
 
-    def _light_cause(self, light: LightView) -> Cause:
+    def _light_cause(self, light: LightView, name: str = "light") -> Cause:
         distance = self._distance("light", light.distance_m)
-        return Cause(f"light_{light.state.value}", {"distance_m": distance})
+        return Cause(f"{name}_{light.state.value}", {"distance_m": distance})
 
     def _speed(self, key: str, speed_mps: float) -> int:
         """In steps of 5 km/h; the last step is kept until the speed is well outside of it."""

@@ -88,6 +88,14 @@ _CAUSES: dict[str, tuple[str, str]] = {
         "the traffic light {distance_m} m ahead is green",
         "the signal shows green in {distance_m} m",
     ),
+    "free_until_red": (
+        "the road is free up to the red traffic light {distance_m} m ahead",
+        "nothing is in the way before the red signal in {distance_m} m",
+    ),
+    "free_until_amber": (
+        "the road is free up to the amber traffic light {distance_m} m ahead",
+        "nothing is in the way before the amber signal in {distance_m} m",
+    ),
     "amber_too_close": (
         "the amber light is too close to stop",
         "there is no room left to stop at the amber light",
@@ -114,6 +122,6 @@ def decision_clause(
 def cause_clause(phrases: Phrases, name: str, attributes: Mapping[str, str | int]) -> str:
     """One cause in words; a light at the bumper is "just ahead"."""
     clause = _CAUSES[name][phrases.value].format(**attributes)
-    if name.startswith("light") and int(attributes["distance_m"]) <= 1:
+    if name.startswith(("light", "free_until")) and int(attributes["distance_m"]) <= 1:
         clause = clause.replace("1 m ahead", "just ahead").replace("in 1 m", "just ahead")
     return clause

@@ -79,6 +79,10 @@ def add_traffic(
     for edge in road.edges:
         if edge.is_main:
             libsumo.edge.setMaxSpeed(edge.edge_id, limit_mps)
+    for lane_id in libsumo.lane.getIDList():
+        # Straight on over a crossing, too; turns keep their own, lower limits.
+        if lane_id.startswith(":") and libsumo.lane.getMaxSpeed(lane_id) > 13.0:
+            libsumo.lane.setMaxSpeed(lane_id, limit_mps)
     last = road.blocks - 1
     forward = [f"f{i}" for i in range(road.blocks)]
     backward = [f"b{i}" for i in range(last, -1, -1)]

@@ -11,17 +11,12 @@ import yaml
 from ament_index_python.packages import get_package_share_directory
 from launch.actions import (
     DeclareLaunchArgument,
-    EmitEvent,
     OpaqueFunction,
     RegisterEventHandler,
     SetEnvironmentVariable,
 )
 from launch.event_handlers import OnProcessStart
-from launch.events import matches_action
 from launch_ros.actions import LifecycleNode, Node
-from launch_ros.event_handlers import OnStateTransition
-from launch_ros.events.lifecycle import ChangeState
-from lifecycle_msgs.msg import Transition
 
 from launch import LaunchDescription
 
@@ -85,29 +80,25 @@ def start(context):
     )
     actions = [*shared_memory_profile()]
     if boolean("autostart", value["autostart"]):
-        actions += autostart(node)
+        actions += autostart(node, value["namespace"])
     actions.append(node)
     if boolean("rviz", value["rviz"]):
         actions.append(rviz(value["namespace"], parameters["use_sim_time"]))
     return actions
 
 
-def autostart(node):
-    """Configure whenever the process has started, activate whenever it is configured."""
+def autostart(node, namespace):
+    """Configure and activate whenever the process has started.
 
-    def change(transition):
-        return EmitEvent(
-            event=ChangeState(lifecycle_node_matcher=matches_action(node), transition_id=transition)
-        )
+    Not by launch's own ChangeState events: after a crash the dead node's services stay known
+    for a while, and such an event waits for ever for an answer from them.
+    """
 
-    configured = OnStateTransition(
-        target_lifecycle_node=node,
-        start_state="configuring",
-        goal_state="inactive",
-        entities=[change(Transition.TRANSITION_ACTIVATE)],
-    )
-    started = OnProcessStart(target_action=node, on_start=[change(Transition.TRANSITION_CONFIGURE)])
-    return [RegisterEventHandler(configured), RegisterEventHandler(started)]
+    def on_start(event, context):
+        name = "/" + "/".join(part for part in (namespace.strip("/"), NODE) if part)
+        return [Node(package=NODE, executable="autostart", arguments=[name], output="screen")]
+
+    return [RegisterEventHandler(OnProcessStart(target_action=node, on_start=on_start))]
 
 
 def inputs(value):

@@ -14,7 +14,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.node import Node
 
-__all__ = ["LifecycleClient", "TransitionError"]
+__all__ = ["LifecycleClient", "RefusedError", "TransitionError"]
 
 _TRANSITIONS = {
     "configure": Transition.TRANSITION_CONFIGURE,
@@ -26,6 +26,10 @@ _TRANSITIONS = {
 
 class TransitionError(RuntimeError):
     """A transition was refused or did not answer in time."""
+
+
+class RefusedError(TransitionError):
+    """The node answered that the transition failed; trying again is of no use."""
 
 
 class LifecycleClient:
@@ -53,7 +57,7 @@ class LifecycleClient:
         request.transition.id = _TRANSITIONS[name]
         answer = self._call(self._change, request, name, timeout_s)
         if not answer.success:
-            raise TransitionError(f"{self._target} refused to {name}; its log says why.")
+            raise RefusedError(f"{self._target} refused to {name}; its log says why.")
 
     def state(self, timeout_s: float = 5.0) -> str:
         """The label of the node's state, such as `active`. Raises TransitionError."""

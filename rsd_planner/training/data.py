@@ -43,18 +43,22 @@ class ImageLabels:
 def prepare(
     source: Path, target: Path, size: tuple[int, int] = (128, 256), processes: int = 2
 ) -> int:
-    """Prepare every drive of a folder that is not prepared yet; returns how many there are.
+    """Prepare every drive of a folder that is new or was recorded again; returns how many.
 
     `size` is (height, width) in pixels.
     """
     target.mkdir(parents=True, exist_ok=True)
     drives = sorted(source.glob("*.npz"))
-    todo = [d for d in drives if not (target / f"{d.stem}.npz").exists()]
+    todo = [d for d in drives if _is_older(target / f"{d.stem}.npz", d)]
     with ProcessPoolExecutor(processes) as pool:
         jobs = [pool.submit(_prepare_drive, drive, target, size) for drive in todo]
         for job in track(jobs, description="prepare drives", disable=not todo):
             job.result()
     return len(drives)
+
+
+def _is_older(prepared: Path, drive: Path) -> bool:
+    return not prepared.exists() or prepared.stat().st_mtime < drive.stat().st_mtime
 
 
 def _prepare_drive(drive: Path, target: Path, size: tuple[int, int]) -> None:

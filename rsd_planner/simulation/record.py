@@ -86,7 +86,8 @@ def record_drive(
     stride = round(1.0 / (SNAPSHOT_STEP_S * fps))
     drive = simulate(seed, LEAD_IN_S + duration_s + RUN_OUT_S, network)
     start = drive.snapshots[0].time_s
-    shots = [s for s in drive.snapshots if s.time_s - start < LEAD_IN_S + duration_s][::stride]
+    count = round((LEAD_IN_S + duration_s) / SNAPSHOT_STEP_S)
+    shots = drive.snapshots[:count:stride]
     renderer = CameraRenderer(drive)
     narrator = Narrator(Phrases.OVERCAST if drive.overcast else Phrases.CLEAR)
     jpegs, patches, labels, narrations, views = [], [], [], [], []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -91,6 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
     if stop.at_once:
         return 143
     extra = {"messages": node.seen.counts, "state": node.status, "reasons": list(node.reasons)}
+    if not node.recording.ticks:
+        print(f"rsd view: no plan of {arguments.planner} was seen ({_where_to_look()})")
     if arguments.out is not None:
         write_outputs(node.recording, arguments.out, arguments.title, console.print, extra)
     return 0 if any(tick.text for tick in node.recording.ticks) else 1
@@ -110,6 +113,11 @@ class _Stop:
 
     def _on_terminate(self, *_: object) -> None:
         self.asked = self.at_once = True
+
+
+def _where_to_look() -> str:
+    domain = os.environ.get("ROS_DOMAIN_ID", "0")
+    return f"ROS domain {domain}; is it the planner's, and is --planner its full node name?"
 
 
 def _show(node: Any, console: Console, stop: _Stop, arguments: argparse.Namespace) -> None:

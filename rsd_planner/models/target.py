@@ -63,14 +63,18 @@ class VlaTarget:
         """Rotary position of the next token."""
         return self._cache.length + self._rope_offset
 
+    @property
+    def layers(self) -> int:
+        """Layers of the text stack, each with its part of the cache."""
+        return len(self._vla.text.layers)
+
     def cache_layer(self, index: int) -> tuple[Tensor, Tensor]:
         """Keys and values (1, heads, cached tokens, head_dim) of a layer, as views."""
         return self._cache.layer(index)
 
     def prefix_view(self, batch: int) -> PrefixView:
         """What the head reads: the cache in front of the waypoints' keys."""
-        layers = len(self._vla.text.layers)
-        return PrefixView(self._cache, layers, batch, self._vla.action_space.shape[0])
+        return PrefixView(self._cache, self.layers, batch, self._vla.action_space.shape[0])
 
     def forget_pictures(self) -> None:
         """Drop the vision cache: time jumped."""

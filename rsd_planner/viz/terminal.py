@@ -174,22 +174,33 @@ def _times(speedup: float) -> str:
 def _now_panel(
     newest: TickView | None, published: TickView | None, status: str, start_ns: int
 ) -> Panel:
+    rows: list[RenderableType] = []
     if newest is None:
-        body: RenderableType = Text("waiting for the first plan …", style="dim")
-        return Panel(body, title="reasoning", subtitle=status, title_align="left")
-    facts = Text.assemble(
-        (newest.decision.name, "bold"),
-        f"   {describe_path(newest)}   now {speed_at(newest, 0.1) * 3.6:.0f} km/h",
-    )
-    if published is not None and published.source != PlanSource.MODEL:
-        facts.append(f"   [{_SOURCE_WORDS[published.source]}]", style="bold reverse")
+        rows.append(Text("waiting for the first plan …", style="dim"))
+    else:
+        rows += [reasoning_text(newest), Text()]
+    if published is not None:
+        rows.append(_facts(newest, published))
+    seconds = f" at {(newest.t0_ns - start_ns) / 1e9:.1f} s" if newest is not None else ""
     return Panel(
-        Group(reasoning_text(newest), Text(), facts),
-        title=f"reasoning at {(newest.t0_ns - start_ns) / 1e9:.1f} s",
-        subtitle=Text.assemble(legend(), "    ", status),
+        Group(*rows),
+        title=Text(f"reasoning{seconds} · {status}"),
+        subtitle=legend(),
         title_align="left",
         subtitle_align="left",
     )
+
+
+def _facts(newest: TickView | None, published: TickView) -> Text:
+    """The decision and where the published path goes, and whose it is if not the model's."""
+    words = Text()
+    if newest is not None:
+        words.append(newest.decision.name, style="bold")
+        words.append("   ")
+    words.append(f"{describe_path(published)}   now {speed_at(published, 0.1) * 3.6:.0f} km/h")
+    if published.source != PlanSource.MODEL:
+        words.append(f"   [{_SOURCE_WORDS[published.source]}]", style="bold reverse")
+    return words
 
 
 def _times_panel(newest: TickView | None) -> Panel:
@@ -219,11 +230,11 @@ def _drive_panel(own: Sequence[TickView]) -> Panel:
     table.add_column(justify="right", no_wrap=True, style="dim")
     table.add_column(no_wrap=True)
     table.add_row("plans", f"{summary.model_ticks}")
-    table.add_row("drafter", f"{summary.drafter}, {summary.rule}")
-    table.add_row("routine tokens", f"{summary.accepted} of {summary.tokens}")
-    table.add_row("tokens a forward", f"{summary.tokens_per_forward:.1f}")
-    table.add_row("equal texts", f"{summary.equal_text_share:.0%} of consecutive ticks")
-    table.add_row("tick p50 / p99", f"{summary.tick_ms_p50:.0f} / {summary.tick_ms_p99:.0f} ms")
+    table.add_row("drafter", f"{summary.drafter or '–'}, {summary.rule or '–'}")
+    table.add_row("routine", f"{summary.accepted} of {summary.tokens} tokens")
+    table.add_row("forward", f"{summary.tokens_per_forward:.1f} tokens each")
+    table.add_row("equal", f"{summary.equal_text_share:.0%} of texts to the last")
+    table.add_row("tick", f"{summary.tick_ms_p50:.0f} ms p50, {summary.tick_ms_p99:.0f} p99")
     return Panel(table, title=f"the drive so far: {_times(summary.speedup)}", title_align="left")
 
 

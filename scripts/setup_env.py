@@ -220,11 +220,7 @@ class Environment:
 
 def message_files() -> tuple[Path | str, ...]:
     """What the generated code depends on."""
-    return (
-        *sorted((ROOT / "msg").glob("*.msg")),
-        *(ROOT / "package.xml", ROOT / "CMakeLists.txt", ROOT / "scripts/executable.py.in"),
-        str(ROOT),
-    )
+    return (*sorted((ROOT / "msg").glob("*.msg")), ROOT / "package.xml", str(ROOT))
 
 
 def build_inputs() -> tuple[Path | str, ...]:
@@ -236,7 +232,8 @@ def build_inputs() -> tuple[Path | str, ...]:
         if path.is_file() and "__pycache__" not in path.parts
     ]
     missing = "" if (ROOT / "install/rsd_planner").is_dir() else str(time.time())
-    return (*message_files(), *names, missing)
+    recipe = (ROOT / "CMakeLists.txt", ROOT / "scripts/executable.py.in")
+    return (*message_files(), *recipe, *names, missing)
 
 
 def site_packages() -> Path:

@@ -21,7 +21,8 @@ from nav_msgs.msg import Odometry
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from ros_harness import Harness, alive
 from rsd_planner.msg import PlannedTrajectory, PlannerStatus
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from visualization_msgs.msg import MarkerArray
 
 pytestmark = pytest.mark.ros
 Start = Callable[..., Harness]
@@ -230,6 +231,37 @@ def test_jpeg_pictures_are_decoded(start: Start) -> None:
     node._run(lambda: node._every(10.0, send))
     node.wait(lambda: node.newest("reasoning") is not None)
     assert "[90, 90, 90, 90]" in node.newest("reasoning").text
+
+
+def test_views_are_drawn_for_whoever_subscribes(start: Start) -> None:
+    node = start()
+    node.start_planning()
+    info = node.node.create_publisher(
+        CameraInfo, "/rsd_planner/input/camera/front_wide/camera_info", 10
+    )
+    for kind, message_type in (("markers", MarkerArray), ("overlay", Image)):
+        node.node.create_subscription(
+            message_type,
+            f"/rsd_planner/debug/{kind}",
+            lambda m, kind=kind: node._keep(kind, m),
+            5,
+        )
+    message = CameraInfo(width=64, height=32)
+    message.k = [40.0, 0.0, 32.0, 0.0, 40.0, 16.0, 0.0, 0.0, 1.0]
+
+    def ready() -> bool:
+        info.publish(message)
+        return node.newest("overlay") is not None and node.newest("markers") is not None
+
+    node.wait(ready)
+    overlay = node.newest("overlay")
+    assert (overlay.height, overlay.width, overlay.encoding) == (32, 64, "rgb8")
+    pixels = np.frombuffer(overlay.data, np.uint8)
+    assert 0 < np.count_nonzero(pixels != 7) < len(pixels)
+    line, text = node.newest("markers").markers
+    assert len(line.points) == 64
+    assert text.text.startswith("keep speed")
+    assert node.state() == PlannerStatus.ACTIVE
 
 
 def test_dry_run_keeps_off_the_real_topics(start: Start) -> None:

@@ -56,7 +56,7 @@ __all__ = [
 ]
 
 LEAD_IN_S = 2.0
-RUN_OUT_S = 6.6
+RUN_OUT_S = 7.0
 JPEG_QUALITY = 80
 EGO_RATE_HZ = 50
 BAG_START_NS = 1_767_261_600 * 10**9  # a morning in 2026; simulated, so any day will do

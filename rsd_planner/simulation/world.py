@@ -46,7 +46,8 @@ _LIMITS_KMH = (30, 40, 50, 50, 60)
 def simulate(seed: int, duration_s: float, network: str | None = None) -> Drive:
     """Drives for `duration_s` seconds; the network follows from the seed unless it is named."""
     rng = np.random.default_rng([seed, 1])
-    name = network or NETWORKS[int(rng.integers(len(NETWORKS)))]
+    drawn = NETWORKS[int(rng.integers(len(NETWORKS)))]  # drawn also where it is not used
+    name = network or drawn
     road = load_network(name)
     limit = float(rng.choice(_LIMITS_KMH)) / 3.6
     overcast = bool(rng.random() < 0.5)

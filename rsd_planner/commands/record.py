@@ -9,8 +9,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from types import ModuleType
+
+from rsd_planner.errors import CommandError, suggest
 
 __all__ = ["add_arguments", "run"]
+
+_LONGEST_S = 55
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,19 +36,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Does it; returns the exit code."""
-    # The simulation needs the extra `sim`; --help must work without it.
-    from rsd_planner.simulation import record
-
+    if not 1 <= args.seconds <= _LONGEST_S:
+        raise CommandError(
+            f"--seconds is {args.seconds:g}; choose from 1 to {_LONGEST_S}: the streets are no longer."
+        )
+    try:  # the simulation needs the extra `sim`; --help works without it
+        from rsd_planner.simulation import network, record
+    except ImportError as error:
+        raise CommandError(
+            f"the simulation lacks the package {error.name}; "
+            "install the extra with `pip install 'rsd_planner[sim]'`"
+        ) from error
     if args.action == "data":
-        seeds = range(args.first_seed, args.first_seed + args.drives)
-        record.generate(args.out, seeds, args.processes, args.seconds)
-        return 0
+        return _data(args, record)
+    if args.network is not None and args.network not in network.NETWORKS:
+        raise CommandError(
+            f"there is no network {args.network!r}; choose from {', '.join(network.NETWORKS)}."
+            + suggest(args.network, network.NETWORKS)
+        )
     from rsd_planner.bags import BagWriter
 
     with BagWriter(args.out) as writer:
         recorded = record.record_drive(args.seed, args.seconds, network=args.network)
         record.write_drive(recorded, writer)
     print(record.describe(recorded))
+    return 0
+
+
+def _data(args: argparse.Namespace, record: ModuleType) -> int:
+    if args.drives < 1 or args.processes < 1:
+        raise CommandError("--drives and --processes must be at least 1")
+    seeds = range(args.first_seed, args.first_seed + args.drives)
+    record.generate(args.out, seeds, args.processes, args.seconds)
     return 0
 
 

@@ -66,8 +66,9 @@ SPECIAL_TOKENS = (
     "<|answer_end|>",
 )
 
-# One digit a token, as in Qwen's tokenizer; a word keeps the space in front of it.
-_PATTERN = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+"
+# One digit a token, as in Qwen's tokenizer. A word or a number keeps the space in front of
+# it and "km/h" is one word, so that the mini's texts are as long as the published ones.
+_PATTERN = r" ?\p{L}+(?:/\p{L}+)?| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+"
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:

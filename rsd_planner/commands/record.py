@@ -38,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
     """Does it; returns the exit code."""
     if not 1 <= args.seconds <= _LONGEST_S:
         raise CommandError(
-            f"--seconds is {args.seconds:g}; choose from 1 to {_LONGEST_S}: the streets are no longer."
+            f"--seconds is {args.seconds:g}; choose from 1 to {_LONGEST_S}: "
+            "the streets are no longer."
         )
     try:  # the simulation needs the extra `sim`; --help works without it
         from rsd_planner.simulation import network, record

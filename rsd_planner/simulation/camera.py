@@ -37,7 +37,7 @@ __all__ = ["CAMERA_NAME", "ID_SIZE", "CameraRenderer", "Picture", "front_wide_ca
 loadPrcFileData(
     "",
     "load-display p3tinydisplay\nwindow-type offscreen\naudio-library-name null\n"
-    "sync-video false\nnotify-level-display error\nnotify-level-tinydisplay error",
+    "sync-video false\nnotify-level-x11display fatal\nnotify-level-tinydisplay error",
 )
 
 CAMERA_NAME = "front_wide"

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import torch
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
 from rsd_planner.config import PlannerSettings, read_requirements
 from rsd_planner.decoding.acceptance import RULES
 from rsd_planner.decoding.decoder import DecodeLimits
 from rsd_planner.decoding.drafters.catalog import make_drafter
-from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint
+from rsd_planner.models.checkpoint import load_checkpoint
 from rsd_planner.models.target import VlaTarget
 from rsd_planner.models.trajectory_head import FlowHead
 from rsd_planner.planning.planner import Planner, PlannerParts
-from rsd_planner.planning.prompt import PromptBuilder
+from rsd_planner.planning.prompt import make_prompt_builder
 
-__all__ = ["build_planner", "make_prompt_builder"]
+__all__ = ["build_planner"]
 
 
 def build_planner(settings: PlannerSettings) -> Planner:
@@ -45,28 +44,3 @@ def build_planner(settings: PlannerSettings) -> Planner:
         cameras=settings.all_cameras,
     )
     return Planner(parts, make_drafter(settings.drafter), RULES[settings.rule](), settings.seed)
-
-
-def make_prompt_builder(checkpoint: Checkpoint) -> PromptBuilder:
-    """Prompts in the form that a checkpoint was trained on."""
-    config, processor = checkpoint.vla.config, checkpoint.image_processor
-    unit = processor.patch_size * processor.merge_size
-
-    def image_tokens(size: tuple[int, int]) -> int:
-        height, width = smart_resize(
-            size[0],
-            size[1],
-            factor=unit,
-            min_pixels=processor.size["shortest_edge"],
-            max_pixels=processor.size["longest_edge"],
-        )
-        return (height // unit) * (width // unit)
-
-    return PromptBuilder(
-        checkpoint.codec,
-        config.history_tokens.encode,
-        config.history_token_start,
-        config.tokens_per_history_traj,
-        image_tokens,
-        names_cameras=config.model_type == "alpamayo1_5",
-    )

@@ -13,10 +13,12 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
+from rsd_planner.models.checkpoint import Checkpoint
 from rsd_planner.types import Frame, Observation, Prompt
 
-__all__ = ["CAMERA_NAMES", "PromptBuilder"]
+__all__ = ["CAMERA_NAMES", "PromptBuilder", "make_prompt_builder"]
 
 SYSTEM = "You are a driving assistant that generates safe and accurate actions."
 QUESTION = (
@@ -121,3 +123,28 @@ class PromptBuilder:
 
 def _size(frame: Frame) -> tuple[int, int]:
     return frame.image.shape[0], frame.image.shape[1]
+
+
+def make_prompt_builder(checkpoint: Checkpoint) -> PromptBuilder:
+    """Prompts in the form that a checkpoint was trained on."""
+    config, processor = checkpoint.vla.config, checkpoint.image_processor
+    unit = processor.patch_size * processor.merge_size
+
+    def image_tokens(size: tuple[int, int]) -> int:
+        height, width = smart_resize(
+            size[0],
+            size[1],
+            factor=unit,
+            min_pixels=processor.size["shortest_edge"],
+            max_pixels=processor.size["longest_edge"],
+        )
+        return (height // unit) * (width // unit)
+
+    return PromptBuilder(
+        checkpoint.codec,
+        config.history_tokens.encode,
+        config.history_token_start,
+        config.tokens_per_history_traj,
+        image_tokens,
+        names_cameras=config.model_type == "alpamayo1_5",
+    )

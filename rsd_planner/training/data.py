@@ -160,9 +160,7 @@ class DriveSet:
         ]
         parts = [dict(np.load(f)) for f in files]
         metas = [json.loads(str(p["meta"])) for p in parts]
-        self.labels = ImageLabels(
-            tuple(metas[0]["image_labels"]), tuple(metas[0]["class_names"])
-        )
+        self.labels = ImageLabels(tuple(metas[0]["image_labels"]), tuple(metas[0]["class_names"]))
         self.drive = np.concatenate([np.full(len(p["stamps_ns"]), i) for i, p in enumerate(parts)])
         self.row = np.concatenate([np.arange(len(p["stamps_ns"])) for p in parts])
         self.names = tuple(f.stem for f in files)

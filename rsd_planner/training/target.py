@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from rsd_planner.build import make_prompt_builder
 from rsd_planner.models.checkpoint import load_checkpoint, save_checkpoint
 from rsd_planner.models.presets import MINI, PROMPT_TEXTS, build_vla
 from rsd_planner.models.tokenizer import TextCodec, extend_tokenizer, train_tokenizer
 from rsd_planner.models.vla import Vla
+from rsd_planner.planning.prompt import make_prompt_builder
 from rsd_planner.training.action import action_statistics, train_action
 from rsd_planner.training.data import FRAMES, DriveSet, prepare
 from rsd_planner.training.language import Examples, cache_features, train_language

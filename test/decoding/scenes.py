@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rsd_planner.build import make_prompt_builder
 from rsd_planner.decoding.acceptance import Greedy
 from rsd_planner.decoding.decoder import DecodeLimits, decode
 from rsd_planner.decoding.drafters.none import NoDrafter
@@ -15,6 +14,7 @@ from rsd_planner.interfaces import Drafter
 from rsd_planner.models.checkpoint import Checkpoint
 from rsd_planner.models.target import VlaTarget
 from rsd_planner.models.trajectory_head import FlowHead
+from rsd_planner.planning.prompt import make_prompt_builder
 from rsd_planner.types import (
     Decoded,
     Draft,

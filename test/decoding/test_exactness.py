@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scenes import MAX_TOKENS, Outcome, Scripted, assert_same, observation, reference_generate, run
 
-from rsd_planner.build import make_prompt_builder
 from rsd_planner.decoding.drafters.previous_tick import PreviousTickDrafter
 from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint
 from rsd_planner.models.presets import TINY, write_random_checkpoint
+from rsd_planner.planning.prompt import make_prompt_builder
 from rsd_planner.types import FinishReason, SpanKind
 
 

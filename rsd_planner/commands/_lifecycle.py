@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["PlannerControl"]
 
 _LOADING, _FAULT = 0, 5
-_SERVICES_S = 20.0
+_SERVICES_S = 40.0
 _TRANSITION_S = 10.0
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from rsd_planner.types import PlanSource
-from rsd_planner.viz.colours import PATH
+from rsd_planner.viz.colours import PATH, rgb
 from rsd_planner.viz.overlay import draw_path, scale_camera
 from rsd_planner.viz.recording import Recording
 from rsd_planner.viz.tick_view import TickView, describe_path, pieces, summarise
@@ -82,7 +82,7 @@ def _camera_view(
         path = (ahead - pose[:3, 3]) @ pose[:3, :3]
         camera = scale_camera(recording.camera, *size)
         view = draw_path(view, camera, path, step_s=tick.step_s, source=tick.source)
-    area = np.zeros((height, width, 3), np.uint8)
+    area = np.full((height, width, 3), rgb(_GROUND), np.uint8)
     top, left = (height - size[1]) // 2, (width - size[0]) // 2
     area[top : top + size[1], left : left + size[0]] = view
     return area

@@ -18,6 +18,8 @@ from results import result_at
 from rsd_planner.config import PlannerSettings
 from rsd_planner.types import Observation, PlanResult, Trajectory
 
+# The interpreter of all workers in the tests: set it to try a node and a worker apart.
+WORKER_PYTHON = os.environ.get("RSD_TEST_WORKER_PYTHON", sys.executable)
 LOAD_S = "RSD_TEST_LOAD_S"  # seconds that the fake takes to load
 FAIL_LOAD = "RSD_TEST_FAIL_LOAD"  # the text with which it fails to
 
@@ -85,7 +87,7 @@ def write_fake_worker(folder: Path) -> str:
     script = folder / "fake_worker_python"
     here = Path(__file__).resolve().parent
     script.write_text(
-        f"#!{sys.executable}\n"
+        f"#!{WORKER_PYTHON}\n"
         "import os, sys\n"
         f"sys.path[:0] = [{str(here.parents[1])!r}, {str(here)!r}]\n"
         "from fakes import FakePlanner\n"

@@ -213,6 +213,9 @@ class Environment:
             Step("rsd", "the command rsd", "5 s", project, self.install_project),
         ]
         if build:
+            if not (ROOT / "install/rsd_planner").is_dir():
+                for name in ("build", "messages"):
+                    (STAMPS / name).unlink(missing_ok=True)
             title = "messages and node, with colcon"
             steps.append(Step("build", title, "30 s", build_inputs(), self.build))
         return steps
@@ -231,9 +234,8 @@ def build_inputs() -> tuple[Path | str, ...]:
         for path in sorted((ROOT / folder).rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts
     ]
-    missing = "" if (ROOT / "install/rsd_planner").is_dir() else str(time.time())
     recipe = (ROOT / "CMakeLists.txt", ROOT / "scripts/executable.py.in")
-    return (*message_files(), *recipe, *names, missing)
+    return (*message_files(), *recipe, *names)
 
 
 def site_packages() -> Path:

@@ -136,6 +136,11 @@ def _conclude(out: Path, seconds: float) -> int:
         f"received over DDS: {counts['pictures']} pictures, {counts['odometry']} odometry, "
         f"{counts['trajectories']} trajectories, {counts['reasonings']} reasonings"
     )
+    if node := values.get("ticks_of_node"):
+        console.print(
+            f"the node counts {node['total']} ticks, {node['skipped']} of them skipped and "
+            f"{node['late']} answered late"
+        )
     console.print(f"video    {out / 'overlay.mp4'}\nreport   {out / 'report.html'}")
     console.print(f"finished after {seconds:.0f} s", style="dim")
     return 0

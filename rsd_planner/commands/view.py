@@ -91,7 +91,12 @@ def run(arguments: argparse.Namespace) -> int:
         rclpy.try_shutdown()
     if stop.at_once:
         return 143
-    extra = {"messages": node.seen.counts, "state": node.status, "reasons": list(node.reasons)}
+    extra = {
+        "messages": node.seen.counts,
+        "state": node.status,
+        "reasons": node.commonest_reasons(),
+        "ticks_of_node": node.ticks_of_node,
+    }
     if not node.recording.ticks:
         print(f"rsd view: no plan of {arguments.planner} was seen ({_where_to_look()})")
     if arguments.out is not None:
@@ -126,7 +131,7 @@ def _show(node: Any, console: Console, stop: _Stop, arguments: argparse.Namespac
     def going_on() -> bool:
         return not stop.asked and time.monotonic() < until
 
-    if console.is_terminal and not arguments.plain:
+    if console.is_terminal and not console.is_dumb_terminal and not arguments.plain:
         _show_live(node, console, going_on)
     else:
         _show_lines(node, console, going_on)

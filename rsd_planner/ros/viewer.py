@@ -7,6 +7,8 @@ calls no service and publishes nothing, so it may join and leave at any time.
 from __future__ import annotations
 
 import argparse
+import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,6 +86,9 @@ class ViewerNode(Node):
         self.status = "no planner seen yet"
         self.reasons: tuple[str, ...] = ()
         self.seen = _Seen()
+        self.ticks_of_node: dict[str, int] = {}  # the node's own counts, from its newest status
+        self._complaints: Counter[str] = Counter()
+        self._pictured_s = -1e9
         self._topics = topics
         self._assembler = TickAssembler(self.recording.pose_odom_from_ego)
         self._subscribe(topics)
@@ -132,6 +137,7 @@ class ViewerNode(Node):
         if not pictures or picture.stamp_ns > pictures[-1].stamp_ns:
             pictures.append(picture)
             self.seen.add("pictures")
+            self._pictured_s = time.monotonic()
 
     def _start_anew(self) -> None:
         """Time jumped back, as a looping bag does: what was seen belongs to another drive."""
@@ -171,6 +177,15 @@ class ViewerNode(Node):
         self.seen.add("statuses")
         self.status = _STATES[message.state] if message.state < len(_STATES) else "?"
         self.reasons = tuple(message.reasons)
+        if time.monotonic() - self._pictured_s < 1.0:  # before and after a drive it may complain
+            self._complaints.update(self.reasons[:1])
+        self.ticks_of_node = {
+            name: int(getattr(message, f"ticks_{name}")) for name in ("total", "skipped", "late")
+        }
+
+    def commonest_reasons(self) -> list[str]:
+        """Why the planner was not well, the most frequent reason first."""
+        return [reason for reason, _ in self._complaints.most_common(5)]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -26,9 +26,9 @@ from rsd_planner.viz.tick_view import TickView, describe_path, pieces, summarise
 __all__ = ["HEIGHT", "WIDTH", "compose", "frames", "video_rate"]
 
 WIDTH, HEIGHT = 1280, 720
-_CAMERA = (16, 16, 880, 496)  # left, top, width, height
-_SIDE = (920, 16, 344)  # left, top, width
-_TEXT_TOP = 532
+_CAMERA = (16, 16, 880, 440)  # left, top, width, height
+_SIDE = (920, 16, 344)  # left, top, width; as high as the camera
+_TEXT = (476, 616)  # top, bottom
 _STRIP = (16, 664, 1248, 32)
 
 _GROUND, _CARD, _INK, _FAINT = "#11151A", "#1B2128", "#E8ECF0", "#8B96A3"
@@ -60,8 +60,8 @@ def compose(recording: Recording, image: NDArray[np.uint8], stamp_ns: int) -> ND
     canvas.paste(Image.fromarray(_camera_view(recording, image, tick, stamp_ns)), _CAMERA[:2])
     start_ns = recording.pictures[0].stamp_ns if recording.pictures else stamp_ns
     _draw_clock(draw, (stamp_ns - start_ns) / 1e9)
-    _draw_side(draw, tick, done)
     own = [view for view in done if view.source == PlanSource.MODEL]
+    _draw_side(draw, tick, own)
     _draw_text(draw, own[-1] if own else None)
     _draw_strip(draw, recording, stamp_ns)
     return np.asarray(canvas)
@@ -100,32 +100,31 @@ def _draw_clock(draw: ImageDraw.ImageDraw, seconds: float) -> None:
     draw.text((box[0] + 38, box[1] + 14), f"{seconds:.1f} s", _INK, _font(16), anchor="mm")
 
 
-def _draw_side(draw: ImageDraw.ImageDraw, tick: TickView | None, done: list[TickView]) -> None:
+def _draw_side(draw: ImageDraw.ImageDraw, tick: TickView | None, own: list[TickView]) -> None:
     left, top, width = _SIDE
-    draw.rounded_rectangle((left, top, left + width, top + 496), 10, fill=_CARD)
+    draw.rounded_rectangle((left, top, left + width, top + _CAMERA[3]), 10, fill=_CARD)
     x, right = left + 20, left + width - 20
     if tick is None:
         draw.text((x, top + 24), "waiting for the first plan", _FAINT, _font(18))
         return
-    draw.text((x, top + 18), tick.decision.name, _INK, _font(34, bold=True))
+    if tick.source == PlanSource.MODEL:
+        draw.text((x, top + 18), tick.decision.name, _INK, _font(34, bold=True))
+    else:
+        name = tick.source.name.replace("_", " ")
+        draw.text((x, top + 18), name, PATH[tick.source], _font(34, bold=True))
     where = describe_path(tick).split(": ", 1)
     draw.text((x, top + 66), where[-1], _INK, _font(17))
     draw.text((x, top + 90), f"planned {where[0]}", _FAINT, _font(15))
-    if tick.source != PlanSource.MODEL:
-        words = tick.source.name.replace("_", " ").lower()
-        draw.text((x, top + 112), words, PATH[tick.source], _font(16, bold=True))
-    y = _draw_bars(draw, tick, x, right, top + 142)
-    summary = summarise(done)
+    if not own:
+        return
+    y = _draw_bars(draw, own[-1], x, right, top + 134)
+    summary = summarise(own)
     draw.line((x, y + 8, right, y + 8), fill="#2C343D", width=1)
     draw.text((x, y + 22), "drive so far", _FAINT, _font(15))
     draw.text((x, y + 44), f"{summary.speedup:.1f}×", _INK, _font(30, bold=True))
     draw.text((x, y + 84), "as fast as plain decoding (estimated)", _FAINT, _font(15))
-    draw.text(
-        (x, y + 112),
-        f"{summary.routine_share:.0%} of the tokens were routine",
-        _INK,
-        _font(15),
-    )
+    words = f"{summary.routine_share:.0%} of the tokens were routine"
+    draw.text((x, y + 112), words, _INK, _font(15))
     draw.text((x, y + 134), f"{summary.tick_ms_p50:.0f} ms a tick (median)", _INK, _font(15))
 
 
@@ -150,8 +149,8 @@ def _draw_bars(draw: ImageDraw.ImageDraw, tick: TickView, left: int, right: int,
 def _draw_text(draw: ImageDraw.ImageDraw, tick: TickView | None) -> None:
     x = _CAMERA[0] + 2
     if tick is not None:
-        size, lines = _fit_words(tick, WIDTH - 2 * x, 2)
-        y = _TEXT_TOP
+        size, lines = _fit_words(tick, WIDTH - 2 * x, _TEXT[1] - _TEXT[0])
+        y = _TEXT[0]
         for line in lines:
             at = float(x)
             for word, routine in line:
@@ -172,16 +171,14 @@ def _draw_text(draw: ImageDraw.ImageDraw, tick: TickView | None) -> None:
         draw.text((WIDTH - x, y), words, _FAINT, _font(15), anchor="ra")
 
 
-def _fit_words(
-    tick: TickView, width: int, most_lines: int
-) -> tuple[int, list[list[tuple[str, bool]]]]:
+def _fit_words(tick: TickView, width: int, height: int) -> tuple[int, list[list[tuple[str, bool]]]]:
     """The largest type size at which the text fits, and its lines of coloured pieces."""
     words = _split_words(tick)
-    for size in (26, 24, 22, 20, 18, 16):
+    for size in (25, 22, 20, 18):
         lines = _wrap(words, size, width)
-        if len(lines) <= most_lines:
+        if len(lines) * int(size * 1.4) <= height:
             return size, lines
-    return 16, lines[:most_lines]
+    return 16, _wrap(words, 16, width)[: height // 22]
 
 
 def _split_words(tick: TickView) -> list[list[tuple[str, bool]]]:

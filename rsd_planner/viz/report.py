@@ -117,7 +117,7 @@ def _tick_rows(ticks: Sequence[TickView]) -> list[dict[str, Any]]:
             "pieces": pieces(tick.text, tick.spans),
             "source": "" if tick.source == PlanSource.MODEL else _words(tick.source.name),
             "decision": _words(tick.decision.name),
-            "path": describe_path(tick),
+            "path": describe_path(tick).split(": ", 1)[-1],
             "tokens": f"{tick.accepted} + {tick.deliberative}",
             "forwards": tick.target_forwards,
             "reasoning": f"{tick.reasoning_ms:.0f}",

@@ -78,8 +78,8 @@ def draw_path(
     """A copy of an RGB picture with the path drawn on the road.
 
     `path_m` (points, 3) is in the ego frame, nearest first, `step_s` apart in time: a bar
-    crosses the ribbon at each full second. A path shorter than half a metre is a stop and is
-    drawn as a bar in front of the car.
+    crosses the ribbon at each full second. A path that ends before the road that the camera sees
+    is as good as a stop and is drawn as a bar in front of the car.
     """
     colour = rgb(PATH[source])
     canvas = image.copy()
@@ -90,6 +90,8 @@ def draw_path(
     left_px, left_depth = project_points(left, camera)
     right_px, right_depth = project_points(right, camera)
     seen = (left_depth > _NEAR_M) & (right_depth > _NEAR_M)
+    if not (seen & (np.minimum(left_px[:, 1], right_px[:, 1]) < image.shape[0])).any():
+        return _draw_stop_bar(canvas, camera, colour, width_m)
     share = np.linspace(0.0, 1.0, len(center))
     fill = canvas.copy()
     alpha = np.zeros(image.shape[:2], np.float32)

@@ -189,7 +189,7 @@ def view_of_result(result: PlanResult) -> TickView:
 
 
 def speed_at(view: TickView, after_s: float) -> float:
-    """Planned speed in m/s, `after_s` after t0 (or at the end of a shorter plan)."""
+    """Planned speed in m/s in `after_s` seconds (or at the end of a shorter plan)."""
     if len(view.speed_mps) == 0:
         return 0.0
     return float(view.speed_mps[_row_at(view, after_s)])
@@ -204,15 +204,14 @@ def describe_path(view: TickView, after_s: float = 3.0) -> str:
     x, y = float(path[index, 0]), float(path[index, 1])
     side = "" if abs(y) < 0.05 else f", {abs(y):.1f} m {'left' if y > 0 else 'right'}"
     return (
-        f"in {(view.skipped_points + index + 1) * view.step_s:.0f} s: {x:.1f} m ahead{side}, "
+        f"in {(index + 1) * view.step_s:.0f} s: {x:.1f} m ahead{side}, "
         f"{speed_at(view, after_s) * 3.6:.0f} km/h"
     )
 
 
 def _row_at(view: TickView, after_s: float) -> int:
-    """The row of the path nearest to a time after t0."""
-    row = round(after_s / view.step_s) - 1 - view.skipped_points
-    return min(len(view.path_m) - 1, max(0, row))
+    """The row of the path nearest to a time from now: after t0, or after what has passed."""
+    return min(len(view.path_m) - 1, max(0, round(after_s / view.step_s) - 1))
 
 
 def summarise(views: Sequence[TickView]) -> Summary:

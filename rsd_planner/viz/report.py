@@ -110,22 +110,26 @@ def _cards(summary: Summary, plain_measured: bool) -> list[dict[str, str]]:
 def _tick_rows(ticks: Sequence[TickView]) -> list[dict[str, Any]]:
     if not ticks:
         return []
-    start = ticks[0].t0_ns
-    return [
-        {
-            "seconds": f"{(tick.t0_ns - start) / 1e9:.1f}",
-            "pieces": pieces(tick.text, tick.spans),
-            "source": "" if tick.source == PlanSource.MODEL else _words(tick.source.name),
-            "decision": _words(tick.decision.name),
-            "path": describe_path(tick).split(": ", 1)[-1],
-            "tokens": f"{tick.accepted} + {tick.deliberative}",
-            "forwards": tick.target_forwards,
-            "reasoning": f"{tick.reasoning_ms:.0f}",
-            "plain": f"{tick.plain_ms_estimate:.0f}",
-            "total": f"{tick.total_ms:.0f}",
-        }
-        for tick in ticks
-    ]
+    return [_tick_row(tick, ticks[0].t0_ns) for tick in ticks]
+
+
+def _tick_row(tick: TickView, start_ns: int) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "seconds": f"{(tick.t0_ns - start_ns) / 1e9:.1f}",
+        "pieces": pieces(tick.text, tick.spans),
+        "path": describe_path(tick).split(": ", 1)[-1],
+    }
+    if tick.source != PlanSource.MODEL:
+        return {**row, "source": _words(tick.source.name)}
+    return {
+        **row,
+        "decision": _words(tick.decision.name),
+        "tokens": f"{tick.accepted} + {tick.deliberative}",
+        "forwards": tick.target_forwards,
+        "reasoning": f"{tick.reasoning_ms:.0f}",
+        "plain": f"{tick.plain_ms_estimate:.0f}",
+        "total": f"{tick.total_ms:.0f}",
+    }
 
 
 def _shots(recording: Recording) -> list[str]:
@@ -134,7 +138,9 @@ def _shots(recording: Recording) -> list[str]:
     decision = None
     for picture in recording.pictures:
         tick = recording.tick_at(picture.stamp_ns)
-        if tick is None or tick.decision == decision or len(found) == _MOST_SHOTS:
+        if tick is None or tick.source != PlanSource.MODEL or len(found) == _MOST_SHOTS:
+            continue
+        if tick.decision == decision:
             continue
         image = picture.decode()
         if image is None:

@@ -23,6 +23,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch import LaunchDescription
 
 SHARE = Path(get_package_share_directory("rsd_planner"))
+RSD = str(SHARE.parents[1] / "lib" / "rsd_planner" / "rsd")
 
 ARGUMENTS = {
     "bag": (None, "Folder of the bag, or its .mcap or .db3 file."),
@@ -59,7 +60,7 @@ def play(context):
         raise RuntimeError(f"bag:={bag} does not exist; name the folder of a rosbag2 bag")
     command = {
         "ros2bag": ["ros2", "bag", "play", str(bag), "--clock", "100", "--rate", value["rate"]],
-        "rsd": ["rsd", "play", str(bag), "--rate", value["rate"]],
+        "rsd": [RSD, "play", str(bag), "--clock", "--rate", value["rate"]],
     }.get(value["player"])
     if command is None:
         raise RuntimeError(f"player:={value['player']} must be ros2bag or rsd")

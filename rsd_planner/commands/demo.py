@@ -56,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         default_worker_threads,
         read_requirements,
     )
+    from rsd_planner.errors import CommandError
 
     model = arguments.model or bundled_model_path()
     PlannerSettings.from_mapping({"drafter": arguments.drafter, "cameras": [arguments.camera]})
@@ -63,6 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
     bag_path = arguments.bag or bundled_bag_path()
     drive = open_drive(bag_path, arguments.camera)
     require_ros()
+    if not 0.1 <= arguments.rate <= 10:
+        raise CommandError(f"--rate is {arguments.rate:g}; choose one from 0.1 to 10.")
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in ("overlay.mp4", "report.html", "summary.json"):
         (arguments.out / name).unlink(missing_ok=True)
@@ -207,6 +210,10 @@ def _enter_domain(asked: int | None) -> int:
     """A ROS domain for this demo alone, on this machine alone; children inherit it."""
     import secrets
 
+    from rsd_planner.errors import CommandError
+
+    if asked is not None and not 0 <= asked <= 232:
+        raise CommandError(f"--domain is {asked}; ROS has the domains 0 to 232.")
     domain = asked if asked is not None else 20 + secrets.randbelow(80)
     os.environ["ROS_DOMAIN_ID"] = str(domain)
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"

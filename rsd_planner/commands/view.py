@@ -37,11 +37,23 @@ _FRAMES_A_SECOND = 5.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `rsd view`."""
     add = parser.add_argument
-    add("--planner", default="/rsd_planner", help="full node name of the planner (%(default)s)")
-    add("--camera", default="front_wide", help="camera to show (%(default)s)")
-    add("--image-topic", default="", help="picture topic (the planner's input)")
-    add("--camera-info-topic", default="", help="CameraInfo topic (the planner's input)")
-    add("--odometry-topic", default="", help="odometry topic (the planner's input)")
+    add(
+        "--planner",
+        metavar="NAME",
+        default="/rsd_planner",
+        help="full node name of the planner (%(default)s)",
+    )
+    add("--camera", metavar="NAME", default="front_wide", help="camera to show (%(default)s)")
+    add("--image-topic", metavar="TOPIC", default="", help="picture topic (the planner's input)")
+    add(
+        "--camera-info-topic",
+        metavar="TOPIC",
+        default="",
+        help="CameraInfo topic (the planner's input)",
+    )
+    add(
+        "--odometry-topic", metavar="TOPIC", default="", help="odometry topic (the planner's input)"
+    )
     add("--raw-images", action="store_true", help="sensor_msgs/Image instead of CompressedImage")
     add("--dry-run", action="store_true", help="look at ~/dry_run/trajectory")
     add(
@@ -52,8 +64,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=(1.5, 0.0, 1.5, 0.0, 0.0, 0.0),
         help="pose of the camera in base_link, m and rad, x along its view",
     )
-    add("--seconds", type=float, default=0.0, help="end after this long (0: at Ctrl-C)")
-    add("--out", type=Path, help="folder for overlay.mp4, report.html and summary.json")
+    add(
+        "--seconds", type=float, metavar="S", default=0.0, help="end after this long (0: at Ctrl-C)"
+    )
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for overlay.mp4, report.html and summary.json",
+    )
     add("--title", default="What the planner did", help=argparse.SUPPRESS)
     add("--plain", action="store_true", help="plain lines even in a terminal")
 

@@ -72,6 +72,12 @@ def test_rates_that_no_planner_runs_at(capsys, bag, model):
     assert "--rate is 0" in mistake(capsys, "play", bag, "--rate", "0")
 
 
+def test_domains_that_ros_does_not_have(capsys, bag, model, tmp_path):
+    words = ("demo", "--bag", bag, "--model", model, "--out", tmp_path / "demo")
+    assert "0 to 232" in mistake(capsys, *words, "--domain", "300")
+    assert "--rate is 99" in mistake(capsys, *words, "--rate", "99")
+
+
 def test_remap_of_a_topic_that_is_not_there(capsys, bag):
     assert "no topic /odom" in mistake(capsys, "play", bag, "--remap", "/odom:=/x")
     assert "is not of the form" in mistake(capsys, "play", bag, "--remap", "odom=x")

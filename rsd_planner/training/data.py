@@ -74,6 +74,9 @@ def _prepare_drive(drive: Path, target: Path, size: tuple[int, int]) -> None:
         kept = {key: meta[key] for key in keep} | {"image_labels": names}
         np.save(target / f"{drive.stem}.pictures.npy", pictures)
         temporary = target / f"{drive.stem}.part.npz"
+        learned: dict[str, Any] = {
+            name: np.stack([(p or blank)[k] for p in poses]) for k, name in enumerate(POSES)
+        }
         np.savez(
             temporary,
             stamps_ns=data["stamps_ns"],
@@ -81,7 +84,7 @@ def _prepare_drive(drive: Path, target: Path, size: tuple[int, int]) -> None:
             image_labels=labels,
             meta=np.array(json.dumps(kept)),
             learned=np.array([p is not None for p in poses]),
-            **{name: np.stack([(p or blank)[k] for p in poses]) for k, name in enumerate(POSES)},
+            **learned,
         )
     temporary.rename(target / f"{drive.stem}.npz")
 

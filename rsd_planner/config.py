@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,9 @@ class PlannerSettings:
 
     # model and worker
     model_path: str = _setting(
-        bundled_model_path, "str", "Folder of the checkpoint: config.json and model.safetensors."
+        bundled_model_path,
+        "str",
+        "Folder of the checkpoint (config.json, model.safetensors); empty for the bundled one.",
     )
     device: str = _setting("cpu", "str", "Where the model runs: cpu, cuda or cuda:<n>.")
     worker_python: str = _setting(
@@ -235,7 +237,9 @@ class PlannerSettings:
             checked[name] = _check(infos[name], value)
         settings = cls(**checked)
         _check_together(settings)
-        return settings
+        return (
+            settings if settings.model_path else replace(settings, model_path=bundled_model_path())
+        )
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values (lists, no tuples) that JSON can carry and `from_mapping` takes back."""

@@ -7,10 +7,13 @@ tick and the watchdog run in callback groups of their own, so that none waits fo
 
 from __future__ import annotations
 
+import functools
 import shutil
 import sys
 import threading
 import time
+import traceback
+from collections.abc import Callable
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -18,7 +21,8 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
-from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle.node import LifecycleNodeMixin
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -37,6 +41,21 @@ WATCH_S = 0.1
 STATUS_S = 1.0
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
+Transition = Callable[["PlannerNode", LifecycleState], TransitionCallbackReturn]
+
+
+def _logged(transition: Transition) -> Transition:
+    """rclpy turns an exception in a transition into ERROR and drops it; this logs it first."""
+
+    @functools.wraps(transition)
+    def logged(node: PlannerNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except Exception:
+            node.get_logger().error(f"{transition.__name__}: {traceback.format_exc()}")
+            return TransitionCallbackReturn.ERROR
+
+    return logged
 
 
 class PlannerNode(LifecycleNodeMixin, Node):
@@ -73,6 +92,7 @@ class PlannerNode(LifecycleNodeMixin, Node):
 
     # -- transitions ---------------------------------------------------------------------
 
+    @_logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Checks everything that can be checked at once, and starts the worker."""
         try:
@@ -84,6 +104,7 @@ class PlannerNode(LifecycleNodeMixin, Node):
             return FAILURE
         return super().on_configure(state)
 
+    @_logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Starts the ticks, also while the model still loads."""
         if self._session is None or self._settings is None:
@@ -97,21 +118,25 @@ class PlannerNode(LifecycleNodeMixin, Node):
         )
         return result
 
+    @_logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stops the ticks and drops what is in flight; the worker stays warm."""
         self._stop_ticks()
         return super().on_deactivate(state)
 
+    @_logged
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Ends the worker in the background."""
         self._release()
         return super().on_cleanup(state)
 
+    @_logged
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Ends everything, from any state."""
         self._release()
         return super().on_shutdown(state)
 
+    @_logged
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """After a bug in a transition: back to unconfigured, with nothing left running."""
         self.get_logger().error("a transition failed unexpectedly; back to unconfigured")
@@ -232,6 +257,21 @@ class PlannerNode(LifecycleNodeMixin, Node):
         return int(self.get_clock().now().nanoseconds)
 
 
+def _spin(node: PlannerNode, executor: MultiThreadedExecutor) -> None:
+    """Until a signal. What a callback raises is logged: older rclpy let a refused transition
+    raise through the executor, and that must not end the node."""
+    while rclpy.ok():
+        try:
+            executor.spin()
+        except (KeyboardInterrupt, ExternalShutdownException):
+            return
+        except Exception:
+            if not rclpy.ok():
+                return  # a callback met the middleware that a signal has just shut down
+            node.get_logger().error(f"a callback failed: {traceback.format_exc()}")
+            time.sleep(0.01)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the node until it is told to stop. The exit code is 0 after SIGINT and SIGTERM."""
     rclpy.init(args=arguments)
@@ -239,9 +279,7 @@ def main(arguments: list[str] | None = None) -> int:
     executor = MultiThreadedExecutor(num_threads=4)
     executor.add_node(node)
     try:
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        _spin(node, executor)
     finally:
         node.close()
         executor.shutdown(timeout_sec=0.5)

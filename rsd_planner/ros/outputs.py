@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -129,5 +130,5 @@ def _overlay(
     )
     message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
     message.header.stamp = time_message(result.t0_ns)
-    message.data = np.ascontiguousarray(drawn).tobytes()
+    message.data = array.array("B", drawn.tobytes())  # bytes would be checked one by one
     return message

@@ -94,6 +94,7 @@ class WorkerProcess:
         self._lines: deque[str] = deque(maxlen=20)
         self._partial = b""
         self._cause = ""
+        self._link: tempfile.TemporaryDirectory[str] | None = None
         command = [python, "-m", "rsd_planner.worker.server"]
         command += ["--channel", str(theirs.fileno()), "--memory", str(memory_fd)]
         try:
@@ -103,7 +104,7 @@ class WorkerProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 pass_fds=(theirs.fileno(), memory_fd),
-                env=_environment(python, settings.worker_threads),
+                env=_environment(python, settings.worker_threads, self._package_root(python)),
                 start_new_session=True,
             )
         except BaseException:
@@ -164,6 +165,21 @@ class WorkerProcess:
                 pass
         self.errors.close()
         self.channel.close()
+        if self._link is not None:
+            self._link.cleanup()
+
+    def _package_root(self, python: str) -> Path:
+        """A folder in which the worker finds rsd_planner, and no packages of another Python.
+
+        Installed by pip, our package sits among those of the node's interpreter; then the
+        worker gets a folder with a link to our package alone.
+        """
+        package = Path(__file__).resolve().parents[1]
+        if python == sys.executable or not (package.parent / "numpy").exists():
+            return package.parent
+        self._link = tempfile.TemporaryDirectory(prefix="rsd_planner_")
+        (Path(self._link.name) / package.name).symlink_to(package)
+        return Path(self._link.name)
 
     def why_ended(self, reason: str) -> str:
         """One sentence: `reason`, or the exit code, with the last line that was printed."""
@@ -188,13 +204,13 @@ def _anonymous_file() -> int:
         return os.dup(file.fileno())
 
 
-def _environment(python: str, threads: int) -> dict[str, str]:
+def _environment(python: str, threads: int, root: Path) -> dict[str, str]:
     """The worker's environment: our package, and no packages of another interpreter.
 
     A sourced ROS puts its own numpy on PYTHONPATH; another interpreter must not see that.
     """
     environment = dict(os.environ)
-    path = [str(Path(__file__).resolve().parents[2])]
+    path = [str(root)]
     if python == sys.executable and environment.get("PYTHONPATH"):
         path.append(environment["PYTHONPATH"])
     environment["PYTHONPATH"] = os.pathsep.join(path)

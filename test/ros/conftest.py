@@ -33,3 +33,21 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     yield make
     for harness in made:
         harness.close()
+
+
+@pytest.fixture(scope="module")
+def planning_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One node that plans, for the tests that leave it as they found it."""
+    from ros_harness import Harness
+
+    harness = Harness(tmp_path_factory.mktemp("shared"), {})
+    harness.start_planning()
+    yield harness
+    harness.close()
+
+
+@pytest.fixture
+def node(planning_node: Any) -> Any:
+    """The shared node, active and planning."""
+    planning_node.recover()
+    return planning_node

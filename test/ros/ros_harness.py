@@ -120,6 +120,14 @@ class Harness:
         self.feed()
         self.wait(lambda: self.state() == PlannerStatus.ACTIVE)
 
+    def recover(self) -> None:
+        """Ends all that a test did to a planning node, and waits until it plans again."""
+        self.send_hint("")
+        self.silent.clear()
+        seen = len(self.messages("reasoning"))
+        self.wait(lambda: self.state() == PlannerStatus.ACTIVE)
+        self.wait(lambda: len(self.messages("reasoning")) > seen)
+
     def worker_pid(self) -> int:
         self.wait(lambda: int(self.diagnostic("worker").get("pid", "0")) > 0)
         return int(self.diagnostic("worker")["pid"])
@@ -284,6 +292,14 @@ class Harness:
             time.sleep(max(0.0, due - time.monotonic()))
 
 
+def crowding() -> float:
+    """How many times slower than alone this machine runs now; at least 1."""
+    wall, cpu = time.monotonic(), time.process_time()
+    while time.process_time() - cpu < 0.1:
+        pass
+    return max(1.0, (time.monotonic() - wall) / (time.process_time() - cpu))
+
+
 def alive(pid: int) -> bool:
     """Whether a process runs, zombies not counted."""
     try:
@@ -291,3 +307,9 @@ def alive(pid: int) -> bool:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except (ProcessLookupError, FileNotFoundError):
         return False
+
+
+def stamp_of(message: Any) -> int:
+    """Nanoseconds of a message's header."""
+    stamp = message.header.stamp
+    return int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)

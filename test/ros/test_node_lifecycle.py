@@ -1,0 +1,190 @@
+"""Nodes from outside: transitions, parameters, time, signals. The worker's planner is made up."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+from fakes import FAIL_LOAD, LOAD_S
+
+from rsd_planner.types import NANOSECONDS
+
+pytest.importorskip("rclpy")
+pytest.importorskip("rsd_planner.msg")
+
+from nav_msgs.msg import Odometry
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from ros_harness import PATIENCE_S, Harness, alive, crowding, stamp_of
+from rsd_planner.msg import PlannerStatus
+from sensor_msgs.msg import CompressedImage
+
+pytestmark = pytest.mark.ros
+Start = Callable[..., Harness]
+
+
+def test_transitions_go_round_twice_and_loading_delays_nothing(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(LOAD_S, "1.5")
+    node = start()
+    assert node.lifecycle_state() == "unconfigured"
+    for _ in range(2):
+        began = time.monotonic()
+        assert node.transition("configure"), node.explain()
+        assert time.monotonic() - began < 2.0 * crowding()
+        node.wait(lambda: node.state() == PlannerStatus.LOADING)
+        assert node.transition("activate")
+        assert node.lifecycle_state() == "active"
+        if not node.messages("trajectory"):
+            node.feed()
+        waits = []
+        while node.state() != PlannerStatus.ACTIVE and len(waits) < 300:
+            began = time.monotonic()
+            node.lifecycle_state()
+            waits.append(time.monotonic() - began)
+            time.sleep(0.02)
+        assert node.state() == PlannerStatus.ACTIVE, node.explain()
+        assert sorted(waits)[len(waits) // 2] < 0.1 * crowding()
+        assert node.transition("deactivate")
+        node.wait(lambda: node.state() == PlannerStatus.WAITING)
+        time.sleep(0.3)
+        count = len(node.messages("trajectory"))
+        time.sleep(0.4)
+        assert len(node.messages("trajectory")) == count
+        pid = node.worker_pid()
+        assert node.transition("cleanup")
+        node.wait(lambda pid=pid: not alive(pid), 4.0 * crowding())
+        node.wait(lambda: "not configured" in node.reasons())
+    assert not node.transition("activate")
+    assert node.transition("shutdown")
+    assert node.lifecycle_state() == "finalized"
+
+
+def test_missing_weights_fail_configure_with_the_remedy_and_can_be_mended(start: Start) -> None:
+    node = start()
+    good = str(node.log.parent / "model")
+    assert node.set_parameter("model_path", "/nowhere").successful
+    assert not node.transition("configure")
+    assert node.lifecycle_state() == "unconfigured"
+    node.wait(lambda: node.state() == PlannerStatus.FAULT)
+    assert "'/nowhere' is not a folder" in node.reasons()
+    assert node.set_parameter("model_path", good).successful
+    assert node.transition("configure"), node.explain()
+
+
+def test_a_bad_parameter_at_start_is_named_at_configure(start: Start) -> None:
+    node = start(validity_s=6.0, period_s=1)
+    assert not node.transition("configure")
+    node.wait(lambda: "validity_s" in node.reasons())
+    assert node.set_parameter("validity_s", 0.5).successful
+    assert node.transition("configure"), node.explain()
+
+
+def test_parameters_say_whether_they_may_change(start: Start) -> None:
+    node = start()
+    assert node.transition("configure")
+    assert node.set_parameter("validity_s", 0.7).successful
+    fixed = node.set_parameter("drafter", "none")
+    assert not fixed.successful
+    assert "cleanup first" in fixed.reason
+    wrong = node.set_parameter("drafter", "previous_tic")
+    assert "Did you mean 'previous_tick'" in wrong.reason
+    assert not node.set_parameter("deadline_s", 100.0).successful
+
+
+def test_jpeg_pictures_are_decoded(start: Start) -> None:
+    node = start(camera_compressed=True)
+    assert node.transition("configure")
+    assert node.transition("activate")
+    node.feed()
+    _, jpeg = cv2.imencode(".jpg", np.full((32, 64, 3), 90, np.uint8))
+
+    def send(now: int) -> None:
+        message = CompressedImage(format="rgb8; jpeg compressed bgr8", data=jpeg.tobytes())
+        node.stamp(message, now, "front_wide")
+        node.compressed.publish(message)
+
+    node._run(lambda: node._every(10.0, send))
+    node.wait(lambda: node.newest("reasoning") is not None)
+    assert "[90, 90, 90, 90]" in node.newest("reasoning").text
+
+
+def test_dry_run_keeps_off_the_real_topics(start: Start) -> None:
+    node = start(dry_run=True)
+    node.start_planning()
+    node.wait_for_new("dry trajectory")
+    assert not node.messages("trajectory")
+    assert not node.messages("path")
+
+
+def test_mismatched_qos_is_named_with_the_topic(start: Start) -> None:
+    topic = "/rsd_planner/input/odometry"
+    node = start(**{f"qos_overrides.{topic}.subscription.reliability": "reliable"})
+    node.node.destroy_publisher(node.odometry)
+    node.odometry = node.node.create_publisher(
+        Odometry, topic, QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+    )
+    assert node.transition("configure"), node.explain()
+    assert node.transition("activate")
+    node.wait(lambda: topic in node.reasons())
+    assert "RELIABILITY" in node.reasons().upper()
+
+
+def test_simulated_time_pauses_jumps_back_and_goes_on(start: Start) -> None:
+    node = start(use_sim_time=True)
+    assert node.transition("configure")
+    assert node.transition("activate")
+    begin = 1_000 * NANOSECONDS
+
+    def play(start_s: float, until: Callable[[], bool]) -> float:
+        """Plays a drive from `start_s` on at the speed of the wall; returns where it stopped."""
+        step, end = round(start_s * 50), time.monotonic() + PATIENCE_S
+        while not until():
+            assert time.monotonic() < end, node.explain()
+            now = begin + step * 20_000_000
+            node.send_clock(now)
+            node.send_odometry(now)
+            if step % 5 == 0:
+                node.send_picture(now)
+            step += 1
+            time.sleep(0.018)
+        return step / 50
+
+    def newest_s() -> float:
+        reasoning = node.newest("reasoning")
+        return -1.0 if reasoning is None else (stamp_of(reasoning) - begin) / NANOSECONDS
+
+    paused_s = play(0.0, lambda: newest_s() >= 0.0)
+    assert newest_s() < paused_s
+    node.wait(lambda: "clock stands still" in node.reasons())
+    assert node.state() == PlannerStatus.DEGRADED
+    play(paused_s, lambda: newest_s() > paused_s)
+    play(0.0, lambda: newest_s() < paused_s)  # the bag loops
+    assert "1 resets" in node.newest("reasoning").text
+
+
+def test_a_model_that_does_not_load_is_a_fault_with_its_reason(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FAIL_LOAD, "these weights are for another model")
+    node = start()
+    assert node.transition("configure")
+    node.wait(lambda: "another model" in node.reasons())
+    node.wait(lambda: node.state() == PlannerStatus.FAULT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_node_and_worker_in_time(start: Start, number: signal.Signals) -> None:
+    node = start()
+    node.start_planning()
+    pid = node.worker_pid()
+    began = time.monotonic()
+    node.process.send_signal(number)
+    assert node.process.wait(10.0) == 0, node.explain()
+    assert time.monotonic() - began < 4.0 * crowding()
+    assert not alive(pid)
+    assert "Traceback" not in node.log.read_text()

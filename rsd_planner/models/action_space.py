@@ -116,6 +116,21 @@ class UnicycleActionSpace(nn.Module):
         return torch.cumsum(steps, dim=-2), theta[..., 1:], speed[..., 1:]
 
     @torch.no_grad()
+    def without_reversing(self, action: Tensor, speed_t0: Tensor) -> Tensor:
+        """The action with braking cut where it would go on behind a standstill.
+
+        `action` is (..., waypoints, 2) and `speed_t0` (...,). A car that stands would
+        otherwise creep backwards by the noise of the flow.
+        """
+        accel, _ = self.physical(action)
+        speed, kept = speed_t0.clamp(min=0.0), []
+        for wanted in accel.unbind(dim=-1):
+            kept.append(torch.maximum(wanted, -speed / self.config.dt))
+            speed = speed + kept[-1] * self.config.dt
+        held = (torch.stack(kept, dim=-1) - self.accel_mean) / self.accel_std
+        return torch.stack([held, action[..., 1]], dim=-1)
+
+    @torch.no_grad()
     def path_to_action(self, speed_t0: Tensor, future_xyz: Tensor, future_rot: Tensor) -> Tensor:
         """Normalised actions (..., waypoints, 2) that drive along a future.
 

@@ -42,7 +42,9 @@ class FlowHead:
         xyz = torch.as_tensor(history.position_m, dtype=torch.float32, device=vla.device)
         rot = torch.as_tensor(history.rotation, dtype=torch.float32, device=vla.device)
         speed = vla.action_space.speed_at_t0(xyz, rot)
-        xy, heading, speeds = vla.action_space.action_to_path(actions, speed.expand(len(actions)))
+        speed = speed.clamp(min=0.0).expand(len(actions))
+        actions = vla.action_space.without_reversing(actions, speed)
+        xy, heading, speeds = vla.action_space.action_to_path(actions, speed)
         index, spread = _medoid(xy)
         accel, kappa = vla.action_space.physical(actions[index])
         planar = xy[index].double().cpu().numpy()
@@ -50,7 +52,7 @@ class FlowHead:
             step_s=vla.config.action_space.dt,
             position_m=np.concatenate([planar, np.zeros((len(planar), 1))], axis=1),
             heading_rad=heading[index].double().cpu().numpy(),
-            speed_mps=speeds[index].double().cpu().numpy(),
+            speed_mps=speeds[index].clamp(min=0.0).double().cpu().numpy(),
             acceleration_mps2=accel.double().cpu().numpy(),
             curvature_1pm=kappa.double().cpu().numpy(),
             spread_m=spread,

@@ -14,11 +14,11 @@ __all__ = ["agrees", "decision_of"]
 
 # The first pattern that matches the beginning of the text decides.
 _PATTERNS: tuple[tuple[str, Decision], ...] = (
-    (r"(keep|stay|remain) (waiting|stopped|standing|still)|wait\b|hold\b", Decision.WAIT),
-    (r"(come to a )?(stop|halt)|brake to a (stop|halt)", Decision.STOP),
+    (r"(keep|stay|remain) (waiting|stopped|standing|still)|wait\b", Decision.WAIT),
+    (r"(come to a )?(stop|halt)|brake\b.{0,30}\b(stop|halt)", Decision.STOP),
     (r"yield|give way", Decision.YIELD),
-    (r"slow|brake|decelerate|ease off|reduce", Decision.SLOW),
-    (r"accelerate|speed up|start|pull away|move off|set off|drive off", Decision.ACCELERATE),
+    (r"slow|brake|decelerate|ease off|reduce the speed", Decision.SLOW),
+    (r"accelerate|speed up|start|pull away|move off|set off|drive off|go now", Decision.ACCELERATE),
     (r"(turn|change lanes?|move|steer|keep|bear|nudge)( to the)? left", Decision.LEFT),
     (r"(turn|change lanes?|move|steer|keep|bear|nudge)( to the)? right", Decision.RIGHT),
     (r"keep|continue|maintain|follow|cruise|drive|hold", Decision.KEEP),

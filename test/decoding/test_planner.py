@@ -60,6 +60,11 @@ def test_spans_cover_the_text(tiny_folder: Path) -> None:
     [
         ("Slow down to 20 km/h because the car ahead is braking", Decision.SLOW),
         ("Stop at the line because the light is red", Decision.STOP),
+        ("Brake from 30 km/h and stop within 24 m because", Decision.STOP),
+        ("Brake from 30 km/h to 20 because the car ahead", Decision.SLOW),
+        ("Hold 45 km/h and go on in this lane because", Decision.KEEP),
+        ("Remain stopped and hold the brake because", Decision.WAIT),
+        ("Set off now and speed up to 5 km/h because", Decision.ACCELERATE),
         ("Keep waiting because the light is still red", Decision.WAIT),
         ("Start moving because the light turned green", Decision.ACCELERATE),
         ("Keep 50 km/h because the road is free", Decision.KEEP),

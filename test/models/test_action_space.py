@@ -44,6 +44,18 @@ def test_speed_at_t0_is_that_of_a_steady_drive() -> None:
     assert abs(float(speed) - 9.0) < 0.02
 
 
+def test_a_stopping_path_stands_and_a_moving_one_is_unchanged() -> None:
+    space = UnicycleActionSpace(UnicycleConfig(accel_std=1.0, curvature_std=0.02))
+    braking = torch.stack([torch.full((64,), -2.0), torch.zeros(64)], -1)
+    held = space.without_reversing(braking, torch.tensor(3.0))
+    xy, _, speeds = space.action_to_path(held, torch.tensor(3.0))
+    assert speeds.min() > -1e-5
+    assert abs(float(xy[-1, 0]) - 3.0**2 / (2 * 2.0)) < 0.2
+    gentle = braking * 0.1
+    again = space.without_reversing(gentle, torch.tensor(8.0))
+    torch.testing.assert_close(again, gentle)
+
+
 def test_within_bounds_names_the_wild_ones() -> None:
     space = UnicycleActionSpace(UnicycleConfig(accel_std=1.0, curvature_std=1.0))
     calm, wild = torch.zeros(1, 64, 2), torch.full((1, 64, 2), 30.0)

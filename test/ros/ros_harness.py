@@ -122,6 +122,7 @@ class Harness:
 
     def recover(self) -> None:
         """Ends all that a test did to a planning node, and waits until it plans again."""
+        assert self.set_parameter("deadline_s", 1.0).successful
         self.send_hint("")
         self.silent.clear()
         seen = len(self.messages("reasoning"))

@@ -76,7 +76,7 @@ def test_a_killed_worker_is_replaced_while_the_fallback_holds(node: Harness) -> 
     node.wait(lambda: node.state() in (PlannerStatus.DEGRADED, PlannerStatus.SAFE_STOP))
     assert "worker" in node.reasons() or "model" in node.reasons()
     node.wait(lambda: node.state() == PlannerStatus.ACTIVE)
-    assert node.newest("status").worker_generation == generation + 1
+    assert node.newest("status").worker_generation > generation
 
 
 @pytest.mark.parametrize(("hint", "words"), [("nan", "NaN"), ("displaced", "m from")])

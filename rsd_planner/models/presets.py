@@ -19,6 +19,7 @@ from rsd_planner.models.vla import Vla, VlaConfig
 
 __all__ = ["MINI", "TINY", "ModelSize", "build_vla", "write_random_checkpoint"]
 
+MAX_FOURIER_FREQUENCY = 3.0
 PROMPT_TEXTS = (
     "system\nYou are a driving assistant that generates safe and accurate actions.",
     "user\n",
@@ -77,7 +78,13 @@ def build_vla(
             "num_attention_heads": size.expert_heads,
             "intermediate_size": size.expert_intermediate,
         },
-        action_in={"num_enc_layers": 2, "hidden_size": size.expert_hidden},
+        # The reference's frequencies up to 100 make a small expert's flow so steep that the
+        # last bits of the KV cache move the path by centimetres.
+        action_in={
+            "num_enc_layers": 2,
+            "hidden_size": size.expert_hidden,
+            "max_freq": MAX_FOURIER_FREQUENCY,
+        },
         action_space=action_space,
         history_tokens=HistoryTokens(num_bins=size.history_bins),
         flow_steps=size.flow_steps,

@@ -13,24 +13,29 @@ from rsd_planner.config import PlannerSettings, bundled_model_path
 
 __all__ = ["add_planner_arguments", "print_rows", "settings_of", "warm_planner", "write_json"]
 
-_COLUMNS = (
-    # field, heading, format
-    ("drafter", "drafter", "{}"),
+_Column = tuple[str, str, str]  # field, heading, format
+
+_WORK: tuple[_Column, ...] = (
     ("ticks", "ticks", "{}"),
     ("tokens_per_forward", "tokens a forward", "{:.1f}"),
     ("routine_share", "routine", "{:.0%}"),
     ("exact_ticks", "exact", "{}"),
     ("excused_ticks", "excused", "{}"),
     ("equal_text_share", "equal texts", "{:.0%}"),
+    ("ade_m", "ADE", "{:.2f} m"),
+    ("fde_m", "FDE", "{:.2f} m"),
+)
+_TIME: tuple[_Column, ...] = (
+    ("speedup_reasoning", "speed-up", "{:.2f}×"),
+    ("ci95_low", "95 % from", "{:.2f}"),
+    ("ci95_high", "to", "{:.2f}"),
+    ("saved_share", "of oracle", "{:.0%}"),
     ("reasoning_ms_p50", "reasoning p50", "{:.1f} ms"),
     ("reasoning_ms_p95", "p95", "{:.1f} ms"),
     ("tick_ms_p50", "tick p50", "{:.0f} ms"),
+    ("tick_ms_p99", "p99", "{:.0f} ms"),
     ("floor_ms_p50", "floor p50", "{:.0f} ms"),
-    ("speedup_reasoning", "speed-up", "{:.2f}×"),
-    ("saved_share", "of oracle", "{:.0%}"),
     ("speedup_tick", "whole tick", "{:.2f}×"),
-    ("ade_m", "ADE", "{:.2f} m"),
-    ("fde_m", "FDE", "{:.2f} m"),
 )
 
 
@@ -95,16 +100,24 @@ def write_json(
 
 
 def print_rows(rows: Sequence[dict[str, Any]], title: str) -> None:
-    """The rows as a table; columns that nothing was measured for are left out."""
-    from rich.table import Table
-
+    """The rows as two tables, work and time; columns that nothing was measured for are left out."""
     from rsd_planner.viz.terminal import make_console
 
+    console = make_console()
+    console.print(_table(rows, f"{title}: the work", _WORK))
+    console.print()
+    console.print(_table(rows, "The time, of reasoning if nothing else is said", _TIME))
+
+
+def _table(rows: Sequence[dict[str, Any]], title: str, columns: Sequence[_Column]) -> Any:
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    shown = [c for c in _COLUMNS if any(row[c[0]] is not None for row in rows)]
-    for name, heading, _ in shown:
-        left = name == "drafter"
-        table.add_column(heading, justify="left" if left else "right", style="bold" if left else "")
+    table.add_column("drafter", style="bold", no_wrap=True)
+    shown = [column for column in columns if any(row[column[0]] is not None for row in rows)]
+    for _, heading, _ in shown:
+        table.add_column(heading, justify="right")
     for row in rows:
-        table.add_row(*("–" if row[n] is None else form.format(row[n]) for n, _, form in shown))
-    make_console().print(table)
+        cells = ("–" if row[name] is None else form.format(row[name]) for name, _, form in shown)
+        table.add_row(row["drafter"], *cells)
+    return table

@@ -175,6 +175,12 @@ def _times(speedup: float) -> str:
     return f"{speedup:.1f}× faster" if speedup >= 1.05 else f"{speedup:.1f}× the plain speed"
 
 
+def _short_times(speedup: float) -> str:
+    if speedup > _MOST_SHOWN:
+        return f">{_MOST_SHOWN}×"
+    return f"{speedup:.1f}×" if speedup > 0 else "–"
+
+
 def _now_panel(
     newest: TickView | None, published: TickView | None, status: str, start_ns: int
 ) -> Panel:
@@ -250,5 +256,5 @@ def _past_panel(own: Sequence[TickView], start_ns: int) -> Panel:
     for view in list(reversed(own[:-1]))[:_HISTORY_ROWS]:
         words = reasoning_text(view)
         words.no_wrap, words.overflow = True, "ellipsis"
-        table.add_row(f"{(view.t0_ns - start_ns) / 1e9:.1f}", words, _times(view.speedup))
-    return Panel(table, title="before", title_align="left")
+        table.add_row(f"{(view.t0_ns - start_ns) / 1e9:.1f}", words, _short_times(view.speedup))
+    return Panel(table, title="before, with the speed-up of each tick", title_align="left")

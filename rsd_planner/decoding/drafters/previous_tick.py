@@ -2,14 +2,24 @@
 
 When the target replaces a token, the rest of the old text is still likely: the committed
 text is aligned to a prefix of the old one by edit distance, and drafting goes on behind it.
-Knows nothing about what the tokens mean.
+What was replaced once is replaced again where it recurs (a speed that is said twice). When
+the text begins otherwise, the newest earlier tick that began so takes the last one's place
+(texts go to and fro: keep, slow, keep). When rejections follow each other, the old text is
+no guide: drafting rests until the target's own words meet it again. Knows nothing about what
+the tokens mean.
 """
 
 from __future__ import annotations
 
+from collections import deque
+
 from rsd_planner.types import Decoded, Draft, DraftContext, SpanSource
 
-__all__ = ["PrefixAlignment", "PreviousTickDrafter"]
+__all__ = ["PrefixAlignment", "PreviousTickDrafter", "Replacements"]
+
+MEMORY = 256  # different texts of earlier ticks
+PATIENCE = 2  # whole drafts in a row that may fail
+CAREFUL_LENGTH = 4  # tokens drafted where a lost text meets the old one again
 
 
 class PreviousTickDrafter:
@@ -18,26 +28,103 @@ class PreviousTickDrafter:
     name = "previous_tick"
 
     def __init__(self) -> None:
-        self._previous: tuple[int, ...] = ()
-        self._alignment = PrefixAlignment(())
+        self._earlier: deque[tuple[int, ...]] = deque(maxlen=MEMORY)  # different, newest last
+        self.begin()
 
     def begin(self) -> None:
-        """Start at the old text's beginning."""
-        self._alignment = PrefixAlignment(self._previous)
+        """Start at the last text's beginning."""
+        self._start = 0  # where in the old text the newest draft began
+        self._drafted = 0  # its length
+        self._known = 0  # committed tokens when it was made
+        self._follow(self._earlier[-1] if self._earlier else ())
 
     def propose(self, context: DraftContext) -> Draft:
         """The old text from where the committed text has come to."""
+        if context.committed:
+            self._learn(context.committed)
+            if self._failures:
+                self._recall(context.committed)
         start = self._alignment.position(context.committed)
-        tokens = self._previous[start : start + context.budget]
+        length = min(self._trusted(context.committed, start), context.budget)
+        tokens = self._replacements.apply(start, length)
+        self._start, self._drafted, self._known = start, len(tokens), len(context.committed)
         return Draft(tokens, (SpanSource.PREVIOUS_TICK,) * len(tokens))
 
     def end(self, decoded: Decoded) -> None:
         """Remember this tick's text."""
-        self._previous = decoded.tokens
+        if decoded.tokens in self._earlier:
+            self._earlier.remove(decoded.tokens)
+        self._earlier.append(decoded.tokens)
 
     def reset(self) -> None:
-        """Forget it."""
-        self._previous = ()
+        """Forget all texts."""
+        self._earlier.clear()
+
+    def _follow(self, old: tuple[int, ...]) -> None:
+        self._old = old
+        self._alignment = PrefixAlignment(old)
+        self._replacements = Replacements(old)
+        self._failures = 0  # drafts in a row of which nothing was accepted
+
+    def _recall(self, committed: tuple[int, ...]) -> None:
+        """Follow the newest earlier text that begins as this one does, if another one does."""
+        if self._old[: len(committed)] == committed:
+            return
+        for text in reversed(self._earlier):
+            if text[: len(committed)] == committed:
+                self._follow(text)
+                return
+
+    def _learn(self, committed: tuple[int, ...]) -> None:
+        """What became of the newest draft: accepted tokens, then one of the target's."""
+        accepted = len(committed) - self._known - 1
+        if accepted > 0:
+            self._failures = 0
+        elif self._drafted:
+            self._failures += 1
+        if accepted < self._drafted:
+            self._replacements.note(self._start + accepted, committed[-1])
+
+    def _trusted(self, committed: tuple[int, ...], start: int) -> int:
+        """How many tokens are worth verifying."""
+        if self._failures < PATIENCE:
+            return len(self._old)
+        met_again = start > 0 and self._old[start - 1] == committed[-1]
+        return CAREFUL_LENGTH if met_again else 0
+
+
+class Replacements:
+    """Runs of old tokens that the target replaced, put in again where they recur.
+
+    A run is known by what stands around it: by the token behind it, and a run of a single
+    token also by the one in front, or every digit would be taken for another number's.
+    """
+
+    def __init__(self, old: tuple[int, ...]) -> None:
+        self._old = old
+        self._runs: list[tuple[int, list[int]]] = []  # start in the old text, new tokens
+
+    def note(self, index: int, token: int) -> None:
+        """The old token at `index` was replaced."""
+        if self._runs and index == self._runs[-1][0] + len(self._runs[-1][1]):
+            self._runs[-1][1].append(token)
+        else:
+            self._runs.append((index, [token]))
+
+    def apply(self, start: int, length: int) -> tuple[int, ...]:
+        """`length` old tokens from `start` on, with what recurs replaced."""
+        tokens = list(self._old[start : start + length])
+        for first, new in self._runs:
+            end = first + len(new)
+            front = self._old[first - 1 : first] if first > 0 and len(new) == 1 else ()
+            pattern = [*front, *self._old[first:end], *self._old[end : end + 1]]
+            if len(pattern) <= len(new) or (len(new) == 1 and not front):
+                continue
+            for at in range(len(tokens) - len(pattern) + 1):
+                if tokens[at : at + len(pattern)] == pattern:
+                    inner = at + len(front)
+                    tokens[inner : inner + len(new)] = new
+        return tuple(tokens)
 
 
 class PrefixAlignment:

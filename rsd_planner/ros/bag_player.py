@@ -19,7 +19,7 @@ from rosgraph_msgs.msg import Clock
 
 __all__ = ["BagPlayer", "PlaySettings"]
 
-_CLOCK_STEP_NS = 10_000_000
+_CLOCK_STEP_NS = 25_000_000
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.lifecycle.node import LifecycleNodeMixin
 from rclpy.node import Node
@@ -30,6 +30,7 @@ from rsd_planner.config import ConfigError, PlannerSettings, read_requirements
 from rsd_planner.msg import PlannerStatus
 from rsd_planner.ros import qos
 from rsd_planner.ros.diagnostics import diagnostics_message, fingerprint, status_message
+from rsd_planner.ros.executor import PatientExecutor
 from rsd_planner.ros.inputs import Inputs
 from rsd_planner.ros.outputs import Outputs
 from rsd_planner.ros.parameters import SettingsParameters
@@ -257,7 +258,7 @@ class PlannerNode(LifecycleNodeMixin, Node):
         return int(self.get_clock().now().nanoseconds)
 
 
-def _spin(node: PlannerNode, executor: MultiThreadedExecutor) -> None:
+def _spin(node: PlannerNode, executor: PatientExecutor) -> None:
     """Until a signal. What a callback raises is logged: older rclpy let a refused transition
     raise through the executor, and that must not end the node."""
     while rclpy.ok():
@@ -276,7 +277,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the node until it is told to stop. The exit code is 0 after SIGINT and SIGTERM."""
     rclpy.init(args=arguments)
     node = PlannerNode()
-    executor = MultiThreadedExecutor(num_threads=4)
+    executor = PatientExecutor(num_threads=4)
     executor.add_node(node)
     try:
         _spin(node, executor)

@@ -1,0 +1,39 @@
+"""rclpy's multi-threaded executor without its busy loop.
+
+The stock one hands out a task again and again until a thread of its pool has begun it, and
+never waits meanwhile: on a free core it holds the interpreter's lock against the very thread
+that would begin, floods the pool with copies, and inputs grow seconds old. Here a task is
+handed to the pool once.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from rclpy.executors import MultiThreadedExecutor
+
+__all__ = ["PatientExecutor"]
+
+YIELD_S = 0.0002  # lets a thread of the pool have the interpreter's lock
+RESUME_S = 0.05  # a task that still waits after this long is a suspended coroutine
+
+
+class PatientExecutor(MultiThreadedExecutor):
+    """Submits each task once."""
+
+    def __init__(self, num_threads: int) -> None:
+        super().__init__(num_threads=num_threads)
+        self._submitted: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+
+    def wait_for_ready_callbacks(self, *arguments: Any, **keywords: Any) -> Any:
+        """The next task that is not in the pool already."""
+        while True:
+            work = super().wait_for_ready_callbacks(*arguments, **keywords)
+            now_s = time.monotonic()
+            since_s = now_s - self._submitted.get(work[0], float("-inf"))
+            if since_s > RESUME_S:
+                self._submitted[work[0]] = now_s
+                return work
+            time.sleep(YIELD_S)

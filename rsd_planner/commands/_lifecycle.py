@@ -86,9 +86,11 @@ class PlannerControl:
         while time.monotonic() - began < timeout_s:
             rclpy.spin_once(self._node, timeout_sec=0.1)
             self._check_alive([self._process])
-            if self._status is None or self._status.state == _LOADING:
+            status = self._status
+            # Without a worker's generation it is what the node said before it was configured.
+            if status is None or status.worker_generation == 0 or status.state == _LOADING:
                 continue
-            if self._status.state != _FAULT or not self._loading_failed():
+            if status.state != _FAULT or not self._loading_failed():
                 return time.monotonic() - began
             raise DemoError(f"the planner reports a fault: {self._reason()}")
         raise DemoError(

@@ -23,8 +23,8 @@ RESUME_S = 0.05  # a task that still waits after this long is a suspended corout
 class PatientExecutor(MultiThreadedExecutor):
     """Submits each task once."""
 
-    def __init__(self, num_threads: int) -> None:
-        super().__init__(num_threads=num_threads)
+    def __init__(self, num_threads: int, **keywords: Any) -> None:
+        super().__init__(num_threads, **keywords)
         self._submitted: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 
     def wait_for_ready_callbacks(self, *arguments: Any, **keywords: Any) -> Any:

@@ -258,6 +258,9 @@ class PlannerNode(LifecycleNodeMixin, Node):
         return int(self.get_clock().now().nanoseconds)
 
 
+SWITCH_INTERVAL_S = 0.0005
+
+
 def _spin(node: PlannerNode, executor: PatientExecutor) -> None:
     """Until a signal. What a callback raises is logged: older rclpy let a refused transition
     raise through the executor, and that must not end the node."""
@@ -275,6 +278,9 @@ def _spin(node: PlannerNode, executor: PatientExecutor) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the node until it is told to stop. The exit code is 0 after SIGINT and SIGTERM."""
+    # The executor's own thread is busy in Python for each message; the default of 5 ms lets it
+    # hold up the thread that publishes a plan.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     rclpy.init(args=arguments)
     node = PlannerNode()
     executor = PatientExecutor(num_threads=4)

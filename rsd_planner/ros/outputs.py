@@ -63,7 +63,8 @@ class Outputs:
         """Everything of one tick that goes to who follows."""
         trajectory = trajectory_message(output.followable, output.frame_id)
         self._trajectory.publish(trajectory)
-        self._path.publish(path_message(trajectory, output.followable))
+        if self._path.get_subscription_count():
+            self._path.publish(path_message(trajectory, output.followable))
         if output.result is not None:
             self._reasoning.publish(reasoning_message(output.result, output.frame_id))
             self._stats.publish(stats_message(output.result, output.frame_id))

@@ -95,3 +95,10 @@ def test_a_weight_index_may_not_point_outside_the_folder(tmp_path: Path) -> None
     index.write_text(json.dumps({"weight_map": {"w": "../part.safetensors"}}))
     with pytest.raises(ConfigError, match="no usable files"):
         read_requirements(folder)
+
+
+def test_every_setting_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "topics_and_parameters.md").read_text()
+    missing = [i.name for i in setting_infos() if f"| `{i.name}` |" not in text]
+    assert missing == []
+    assert all(i.description in text for i in setting_infos())

@@ -23,7 +23,7 @@ CAREFUL_LENGTH = 4  # tokens drafted where a lost text meets the old one again
 
 
 class PreviousTickDrafter:
-    """Drafts from the text of the tick before."""
+    """Drafts from the texts of the ticks before, the last one first."""
 
     name = "previous_tick"
 

@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -114,10 +115,7 @@ class Planner:
     ) -> Decoded:
         """Reason about a prompt; afterwards the target's cache holds prompt and text."""
         target = self.parts.target
-
-        def prefill(prompt: Prompt, draft: Draft):  # type: ignore[no-untyped-def]
-            return target.prefill(prompt, draft, features)
-
+        prefill = partial(target.prefill, features=features)
         return decode(target, drafter, self.acceptance, prompt, history, self.parts.limits, prefill)
 
     def sample(self, history: EgoHistory) -> Trajectory:

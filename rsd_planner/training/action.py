@@ -17,8 +17,8 @@ from torch import Tensor
 from rsd_planner.models.action_space import UnicycleActionSpace, UnicycleConfig
 from rsd_planner.models.vla import run_text_stack
 from rsd_planner.training.data import DriveSet
-from rsd_planner.training.language import Batch, Examples, _BatchCache, _steps
-from rsd_planner.training.loop import Schedule, train
+from rsd_planner.training.language import Batch, Examples, _BatchCache
+from rsd_planner.training.loop import Schedule, step_batches, train
 
 __all__ = ["action_statistics", "train_action", "true_actions"]
 
@@ -67,7 +67,7 @@ def train_action(
     for module in modules.values():
         module.requires_grad_(True)
     actions, _ = true_actions(vla.action_space, examples.data)
-    step_indices = _steps(len(examples), batch, seed=3)
+    step_indices = step_batches(len(examples), batch, seed=3)
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:
         ticks = step_indices(step)

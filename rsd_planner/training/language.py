@@ -6,7 +6,7 @@ carry loss. Prompts are those of the planner, token for token.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from rsd_planner.models.tokenizer import TextCodec
 from rsd_planner.models.vision_batch import BatchedTower
 from rsd_planner.models.vla import Vla, run_text_stack
 from rsd_planner.training.data import DriveSet
-from rsd_planner.training.loop import Schedule, batches, train
+from rsd_planner.training.loop import Schedule, step_batches, train
 
 __all__ = ["Examples", "cache_features", "greedy_texts", "train_language"]
 
@@ -132,7 +132,7 @@ def train_language(
 ) -> None:
     """Train the text stack on frozen features; resumable."""
     vla = examples.vla
-    step_indices = _steps(len(examples), batch, seed=2)
+    step_indices = step_batches(len(examples), batch, seed=2)
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:
         ready = examples.batch(step_indices(step))
@@ -150,19 +150,6 @@ def train_language(
         return evaluate_texts(held_out, codec)
 
     train("language", folder, {"text": vla.text}, step_loss, schedule, evaluate)
-
-
-def _steps(count: int, size: int, seed: int) -> Callable[[int], np.ndarray]:
-    """The batch of indices of each step, for steps asked in order from any start."""
-    state: dict[str, object] = {}
-
-    def indices(step: int) -> np.ndarray:
-        if state.get("next") != step:
-            state["order"] = batches(count, size, seed, start=step)
-        state["next"] = step + 1
-        return next(state["order"]).numpy()  # type: ignore[call-overload]
-
-    return indices
 
 
 @torch.inference_mode()

@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-__all__ = ["Schedule", "batches", "train"]
+__all__ = ["Schedule", "batches", "step_batches", "train"]
 
 Metrics = Mapping[str, float]
 
@@ -56,6 +58,20 @@ def batches(count: int, size: int, seed: int, start: int = 0) -> Iterator[Tensor
             order, shuffled = torch.randperm(count, generator=generator), epoch
         yield order[index * size : (index + 1) * size]
         step += 1
+
+
+def step_batches(count: int, size: int, seed: int) -> Callable[[int], NDArray[np.int64]]:
+    """The batch of indices of each step, for steps asked in order from any start."""
+    order, expected = batches(count, size, seed), 0
+
+    def indices(step: int) -> NDArray[np.int64]:
+        nonlocal order, expected
+        if step != expected:
+            order = batches(count, size, seed, start=step)
+        expected = step + 1
+        return next(order).numpy()
+
+    return indices
 
 
 def train(

@@ -19,7 +19,7 @@ from torch.nn import functional
 from rsd_planner.models.vision_batch import BatchedTower
 from rsd_planner.models.vla import Vla
 from rsd_planner.training.data import DriveSet
-from rsd_planner.training.loop import Schedule, batches, train
+from rsd_planner.training.loop import Schedule, step_batches, train
 
 __all__ = ["PerceptionHeads", "train_perception"]
 
@@ -69,16 +69,10 @@ def train_perception(
     )
     tower = BatchedTower(visual, height, width)
     targets = _targets(data)
-    order = batches(len(data), batch, seed=1)
-    offset = [0]
+    step_indices = step_batches(len(data), batch, seed=1)
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:
-        nonlocal order
-        if step != offset[0]:
-            order, offset[0] = batches(len(data), batch, seed=1, start=step), step
-        indices = next(order).numpy()
-        offset[0] += 1
-        return _loss(tower, heads, data, indices, targets)
+        return _loss(tower, heads, data, step_indices(step), targets)
 
     def evaluate() -> Mapping[str, float]:
         return _evaluate(tower, heads, held_out, targets)

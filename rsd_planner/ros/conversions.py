@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 import numpy as np
-from builtin_interfaces.msg import Duration, Time
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion
 from nav_msgs.msg import Odometry, Path
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ from rsd_planner.msg import (
     PlannedTrajectory,
     Reasoning,
     ReasoningSpan,
-    TrajectoryPoint,
 )
 from rsd_planner.planning.ego_history import rotation_matrix
 from rsd_planner.planning.fallback import Followable
@@ -35,7 +34,7 @@ __all__ = [
     "stamp_ns",
     "stats_message",
     "time_message",
-    "trajectory_message",
+    "trajectory_header",
 ]
 
 # Optical axes (x right, y down, z forward) of a camera whose body looks along x.
@@ -96,47 +95,26 @@ def camera_model_of(message: Any, pose: tuple[float, ...]) -> CameraModel | None
     )
 
 
-def trajectory_message(followable: Followable, frame_id: str) -> PlannedTrajectory:
-    """Points in the odometry frame, their times counted from the plan's t0."""
-    path = followable.path
-    message = PlannedTrajectory(
+def trajectory_header(followable: Followable, frame_id: str) -> PlannedTrajectory:
+    """A trajectory without its points, which `ros/wire.py` adds."""
+    return PlannedTrajectory(
         header=_header(followable.t0_ns, frame_id),
         tick=followable.tick,
         plan_tick=followable.plan_tick,
         source=int(followable.source),
         valid_until=time_message(followable.valid_until_ns),
     )
-    since = (path.time_ns - followable.t0_ns).tolist()
-    yaw_rate = (path.curvature_1pm * path.speed_mps).tolist()
-    rows = zip(
-        since,
-        _poses(path.position_m, path.yaw_rad),
-        path.speed_mps.tolist(),
-        path.acceleration_mps2.tolist(),
-        yaw_rate,
-        strict=True,
-    )
-    message.points = [
-        TrajectoryPoint(
-            time_from_start=Duration(sec=ns // NANOSECONDS, nanosec=ns % NANOSECONDS),
-            pose=pose,
-            longitudinal_velocity_mps=speed,
-            acceleration_mps2=acceleration,
-            heading_rate_rps=rate,
-        )
-        for ns, pose, speed, acceleration, rate in rows
-    ]
-    return message
 
 
-def path_message(trajectory: PlannedTrajectory, followable: Followable) -> Path:
+def path_message(followable: Followable, frame_id: str) -> Path:
     """The same poses as a nav_msgs/Path, each with the time at which it is reached."""
-    frame_id = trajectory.header.frame_id
+    path = followable.path
+    poses = _poses(path.position_m, path.yaw_rad)
     return Path(
-        header=trajectory.header,
+        header=_header(followable.t0_ns, frame_id),
         poses=[
-            PoseStamped(header=_header(ns, frame_id), pose=point.pose)
-            for ns, point in zip(followable.path.time_ns.tolist(), trajectory.points, strict=True)
+            PoseStamped(header=_header(ns, frame_id), pose=pose)
+            for ns, pose in zip(path.time_ns.tolist(), poses, strict=True)
         ],
     )
 

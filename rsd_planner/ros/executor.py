@@ -3,12 +3,16 @@
 The stock one hands out a task again and again until a thread of its pool has begun it, and
 never waits meanwhile: on a free core it holds the interpreter's lock against the very thread
 that would begin, floods the pool with copies, and inputs grow seconds old. Here a task is
-handed to the pool once.
+handed to the pool once. And while something is published no turn is begun: each costs a
+millisecond of Python, for which the publishing thread would have to wait.
 """
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,19 +21,32 @@ from rclpy.executors import MultiThreadedExecutor
 __all__ = ["PatientExecutor"]
 
 YIELD_S = 0.0002  # lets a thread of the pool have the interpreter's lock
+QUIET_S = 0.02  # the longest that turns wait for who publishes
 RESUME_S = 0.05  # a task that still waits after this long is a suspended coroutine
 
 
 class PatientExecutor(MultiThreadedExecutor):
-    """Submits each task once."""
+    """Submits each task once, and holds still when asked to."""
 
     def __init__(self, num_threads: int, **keywords: Any) -> None:
         super().__init__(num_threads, **keywords)
         self._submitted: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+        self._open = threading.Event()
+        self._open.set()
+
+    @contextlib.contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Inside, no new turn is begun; messages wait in the middleware."""
+        self._open.clear()
+        try:
+            yield
+        finally:
+            self._open.set()
 
     def wait_for_ready_callbacks(self, *arguments: Any, **keywords: Any) -> Any:
         """The next task that is not in the pool already."""
         while True:
+            self._open.wait(QUIET_S)
             work = super().wait_for_ready_callbacks(*arguments, **keywords)
             now_s = time.monotonic()
             since_s = now_s - self._submitted.get(work[0], float("-inf"))

@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -205,7 +206,10 @@ class PlannerNode(LifecycleNodeMixin, Node):
         outputs, inputs, settings = self._outputs, self._inputs, self._settings
         if outputs is None or inputs is None or settings is None:
             return
-        outputs.publish(output)
+        executor = self.executor
+        still = executor.quiet() if isinstance(executor, PatientExecutor) else nullcontext()
+        with still:
+            outputs.publish(output)
         if settings.publish_debug:
             outputs.publish_views(output, inputs.camera_models)
 

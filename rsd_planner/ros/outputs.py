@@ -22,8 +22,8 @@ from rsd_planner.ros.conversions import (
     reasoning_message,
     stats_message,
     time_message,
-    trajectory_message,
 )
+from rsd_planner.ros.wire import serialized_trajectory
 from rsd_planner.types import CameraModel, PlanResult, PlanSource
 from rsd_planner.worker.session import TickOutput
 
@@ -61,10 +61,9 @@ class Outputs:
 
     def publish(self, output: TickOutput) -> None:
         """Everything of one tick that goes to who follows."""
-        trajectory = trajectory_message(output.followable, output.frame_id)
-        self._trajectory.publish(trajectory)
+        self._trajectory.publish(serialized_trajectory(output.followable, output.frame_id))
         if self._path.get_subscription_count():
-            self._path.publish(path_message(trajectory, output.followable))
+            self._path.publish(path_message(output.followable, output.frame_id))
         if output.result is not None:
             self._reasoning.publish(reasoning_message(output.result, output.frame_id))
             self._stats.publish(stats_message(output.result, output.frame_id))

@@ -20,6 +20,7 @@ __all__ = ["Child", "Children", "DemoError"]
 
 _PR_SET_PDEATHSIG = 1
 _GRACE_S = 3.0
+_MODEST = 10  # nice
 
 
 class DemoError(RuntimeError):
@@ -84,8 +85,13 @@ class Children:
         self._previous = signal.signal(signal.SIGTERM, _as_interrupt)  # type: ignore[assignment]
         return self
 
-    def start(self, name: str, command: list[str], *, shown: bool = False) -> Child:
-        """Start a process; `shown` lets it write to this terminal, errors still go to its log."""
+    def start(
+        self, name: str, command: list[str], *, shown: bool = False, modest: bool = False
+    ) -> Child:
+        """Start a process; `shown` lets it write to this terminal, errors still go to its log.
+
+        A `modest` one steps back where cores are scarce: who watches must not slow the watched.
+        """
         log = self._folder / f"{name}.log"
         with log.open("wb") as file:
             process = subprocess.Popen(
@@ -94,7 +100,7 @@ class Children:
                 stdout=None if shown else file,
                 stderr=file,
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=_prepare_modest if modest else _prepare,
             )
         child = Child(name, process, log)
         self._children.append(child)
@@ -126,7 +132,12 @@ def _as_interrupt(number: int, frame: FrameType | None) -> None:
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-def _die_with_parent() -> None:
+def _prepare() -> None:
     """Runs in the child before its program: be killed when the parent dies."""
-    assert _LIBC is not None
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _prepare_modest() -> None:
+    _prepare()
+    os.nice(_MODEST)

@@ -97,7 +97,8 @@ def _drive(
     with PlannerControl(_NODE, node) as control:
         _say("starting the node …")
         control.configure()
-        viewer = children.start("viewer", _viewer_command(arguments, pose, compressed), shown=True)
+        command = _viewer_command(arguments, pose, compressed)
+        viewer = children.start("viewer", command, shown=True, modest=True)
         control.activate()
         loading = control.wait_until_loaded(arguments.load_timeout)
         _say(f"model loaded and warm after {loading:.1f} s; playing the drive")

@@ -3,8 +3,8 @@
 The stock one hands out a task again and again until a thread of its pool has begun it, and
 never waits meanwhile: on a free core it holds the interpreter's lock against the very thread
 that would begin, floods the pool with copies, and inputs grow seconds old. Here a task is
-handed to the pool once. And while something is published no turn is begun: each costs a
-millisecond of Python, for which the publishing thread would have to wait.
+handed to the pool once. And while a tick is asked for or answered no turn is begun: each
+costs a millisecond of Python, for which that thread would have to wait.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rclpy.executors import MultiThreadedExecutor
 __all__ = ["PatientExecutor"]
 
 YIELD_S = 0.0002  # lets a thread of the pool have the interpreter's lock
-QUIET_S = 0.02  # the longest that turns wait for who publishes
+QUIET_S = 0.02  # the longest that turns wait
 RESUME_S = 0.05  # a task that still waits after this long is a suspended coroutine
 
 
@@ -31,17 +31,24 @@ class PatientExecutor(MultiThreadedExecutor):
     def __init__(self, num_threads: int, **keywords: Any) -> None:
         super().__init__(num_threads, **keywords)
         self._submitted: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+        self._quiet = 0
+        self._quiet_lock = threading.Lock()
         self._open = threading.Event()
         self._open.set()
 
     @contextlib.contextmanager
     def quiet(self) -> Iterator[None]:
-        """Inside, no new turn is begun; messages wait in the middleware."""
-        self._open.clear()
+        """Inside, no new turn is begun; messages wait in the middleware. Several may nest."""
+        with self._quiet_lock:
+            self._quiet += 1
+            self._open.clear()
         try:
             yield
         finally:
-            self._open.set()
+            with self._quiet_lock:
+                self._quiet -= 1
+                if not self._quiet:
+                    self._open.set()
 
     def wait_for_ready_callbacks(self, *arguments: Any, **keywords: Any) -> Any:
         """The next task that is not in the pool already."""

@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -167,7 +167,12 @@ class PlannerNode(LifecycleNodeMixin, Node):
         self._config_error = ""
         self._settings = settings
         self._session = PlanningSession(
-            settings, requirements, self._publish, self._ros_now_ns, self._log_worker
+            settings,
+            requirements,
+            self._publish,
+            self._ros_now_ns,
+            self._log_worker,
+            undisturbed=self._undisturbed,
         )
         self._outputs = Outputs(self, settings, self._complain)
         self._inputs = Inputs(self, settings, self._session, self._complain)
@@ -206,10 +211,7 @@ class PlannerNode(LifecycleNodeMixin, Node):
         outputs, inputs, settings = self._outputs, self._inputs, self._settings
         if outputs is None or inputs is None or settings is None:
             return
-        executor = self.executor
-        still = executor.quiet() if isinstance(executor, PatientExecutor) else nullcontext()
-        with still:
-            outputs.publish(output)
+        outputs.publish(output)
         if settings.publish_debug:
             outputs.publish_views(output, inputs.camera_models)
 
@@ -255,6 +257,10 @@ class PlannerNode(LifecycleNodeMixin, Node):
             self._complaints[text] = None
         if new:
             self.get_logger().warning(text)
+
+    def _undisturbed(self) -> AbstractContextManager[None]:
+        executor = self.executor
+        return executor.quiet() if isinstance(executor, PatientExecutor) else nullcontext()
 
     def _log_worker(self, line: str) -> None:
         self.get_logger().info(line)

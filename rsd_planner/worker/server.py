@@ -8,6 +8,7 @@ anonymous memory. It imports torch only after it said hello, and knows nothing o
 from __future__ import annotations
 
 import argparse
+import contextlib
 import mmap
 import os
 import platform
@@ -153,6 +154,17 @@ def _build_planner(settings: PlannerSettings) -> PlannerLike:
     return build_planner(settings)
 
 
+def _let_others_in() -> None:
+    """Not to take the core from the node, which in that moment asks or publishes.
+
+    It needs no privilege, costs no throughput, and ends what the default policy does: a task
+    that has slept preempts the one that woke it.
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
 def main(
     arguments: list[str] | None = None,
     build: Callable[[PlannerSettings], PlannerLike] = _build_planner,
@@ -164,6 +176,7 @@ def main(
     options = parser.parse_args(arguments)
     # Ctrl-C reaches the whole foreground group; the node decides when the worker ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _let_others_in()
     os.dup2(2, 1)  # what libraries print belongs with the errors
     channel = socket.socket(fileno=options.channel)
     try:

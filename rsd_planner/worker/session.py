@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -89,8 +90,10 @@ class PlanningSession:
         ros_now_ns: Callable[[], int],
         log: Callable[[str], None] = lambda line: None,
         clock: Callable[[], float] = time.monotonic,
+        undisturbed: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.settings = settings
+        self._undisturbed = undisturbed
         self._publish = publish
         self._ros_now_ns = ros_now_ns
         self._clock = clock
@@ -177,7 +180,7 @@ class PlanningSession:
     def tick(self) -> None:
         """What the timer does: ask for a plan, or say what to follow without one."""
         started_s = self._clock()
-        with self._lock:
+        with self._undisturbed(), self._lock:
             if not self._active:
                 return
             now_ns = self._ros_now_ns()
@@ -221,7 +224,7 @@ class PlanningSession:
 
     def _on_answer(self, answer: Answer) -> None:
         """Called by the client's thread."""
-        with self._lock:
+        with self._undisturbed(), self._lock:
             if not self._active:
                 return
             now_ns = self._ros_now_ns()

@@ -57,3 +57,30 @@ def test_work_is_handed_out_about_as_often_as_it_is_done() -> None:
     rclpy.shutdown(context=context)
     assert done[0] > 0.5 * 2 * RATE_HZ * SECONDS
     assert handed[0] < 1.5 * done[0] + 20
+
+
+def test_no_turn_begins_while_it_is_quiet() -> None:
+    context = Context()
+    rclpy.init(context=context)
+    node = Node("quiet", context=context)
+    ticks: list[float] = []
+    node.create_timer(0.002, lambda: ticks.append(time.monotonic()))
+    executor = PatientExecutor(num_threads=2, context=context)
+    executor.add_node(node)
+    thread = threading.Thread(target=executor.spin, daemon=True)
+    thread.start()
+    spans: list[tuple[float, float]] = []
+    for _ in range(30):
+        with executor.quiet(), executor.quiet():  # they nest
+            time.sleep(0.003)  # a turn that was under way may end
+            began = time.monotonic()
+            time.sleep(0.006)
+            spans.append((began, time.monotonic()))
+        time.sleep(0.006)
+    executor.shutdown(timeout_sec=1.0)
+    thread.join(timeout=2.0)
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+    within = [t for t in ticks if any(a <= t <= b for a, b in spans)]
+    assert len(ticks) > 30  # and afterwards it goes on
+    assert len(within) < 0.2 * len(ticks)

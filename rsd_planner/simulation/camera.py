@@ -29,7 +29,7 @@ from rsd_planner.simulation import cars, scenery
 from rsd_planner.simulation.classes import CLASS_STEP, PixelClass
 from rsd_planner.simulation.mesh import Mesh
 from rsd_planner.simulation.network import load_network
-from rsd_planner.simulation.scene import Drive, LightState, Snapshot, Vehicle
+from rsd_planner.simulation.scene import Drive, LightState, Snapshot, Vehicle, Weather
 from rsd_planner.types import CameraModel
 
 __all__ = ["CAMERA_NAME", "ID_SIZE", "CameraRenderer", "Picture", "front_wide_camera"]
@@ -122,14 +122,15 @@ class CameraRenderer:
     """Draws one drive. Make a new one for the next drive after `close`."""
 
     def __init__(self, drive: Drive) -> None:
+        overcast = drive.weather is not Weather.CLEAR
         self._road = load_network(drive.network)
-        self._shade = 0.25 if drive.overcast else 1.0
+        self._shade = 0.25 if overcast else 1.0
         self._engine = GraphicsEngine.getGlobalPtr()
         pipe = GraphicsPipeSelection.getGlobalPtr().makeDefaultPipe()
         width, height = (_SUPERSAMPLING * side for side in _SIZE)
         self._seen = _View(self._engine, pipe, (width, height))
         self._label = _View(self._engine, pipe, ID_SIZE)
-        self._backdrop = self._make_backdrop(drive.overcast)
+        self._backdrop = self._make_backdrop(overcast)
         for order, mesh in enumerate(scenery.ground_layers(self._road)):
             self._attach_flat(mesh, f"ground{order}", 2 + order)
         self._cells: list[tuple[NDArray[np.float64], tuple[NodePath, NodePath]]] = []

@@ -30,3 +30,17 @@ class PixelClass(IntEnum):
     LIGHT_GREEN = 15
     LIGHT_HOUSING = 16
     OTHER_LIGHT = 17  # lit, but for someone else or for later
+    PEDESTRIAN = 18  # walking along, or otherwise no cause
+    PEDESTRIAN_CROSSING = 19
+    PEDESTRIAN_WAITING = 20  # at the kerb, about to cross
+    CYCLIST = 21  # no cause
+    CYCLIST_AHEAD = 22  # in the ego's lane, next in line
+    CUT_IN_VEHICLE = 23
+    MERGING_VEHICLE = 24
+    BLOCKING_VEHICLE = 25  # stands in the ego's lane
+    CONE = 26  # off the ego's lane
+    CONE_IN_LANE = 27
+    ONCOMING_VEHICLE = 28  # in a passage too narrow for two
+    CROSSING_VEHICLE = 29  # has the right of way at the junction ahead
+    INDICATOR_ON = 30  # a flashing turn indicator or hazard light
+    SIGN = 31  # the last bit of a patch's label

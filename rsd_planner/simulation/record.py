@@ -36,7 +36,7 @@ from rsd_planner.simulation.labels import (
 )
 from rsd_planner.simulation.narrator import Narration, Narrator, View, count_words
 from rsd_planner.simulation.phrases import Phrases
-from rsd_planner.simulation.scene import Drive
+from rsd_planner.simulation.scene import Drive, Weather
 from rsd_planner.simulation.world import SNAPSHOT_STEP_S, simulate
 from rsd_planner.types import CameraModel, EgoState
 
@@ -89,7 +89,7 @@ def record_drive(
     count = round((LEAD_IN_S + duration_s) / SNAPSHOT_STEP_S)
     shots = drive.snapshots[:count:stride]
     renderer = CameraRenderer(drive)
-    narrator = Narrator(Phrases.OVERCAST if drive.overcast else Phrases.CLEAR)
+    narrator = Narrator(Phrases.CLEAR if drive.weather is Weather.CLEAR else Phrases.OVERCAST)
     jpegs, patches, labels, narrations, views = [], [], [], [], []
     try:
         for shot in shots:
@@ -148,7 +148,7 @@ def save_drive(recorded: RecordedDrive, path: Path) -> None:
         "seed": drive.seed,
         "network": drive.network,
         "limit_mps": drive.limit_mps,
-        "overcast": drive.overcast,
+        "weather": drive.weather.value,
         "camera": CAMERA_NAME,
         "first": recorded.first,
         "last": recorded.last,

@@ -13,7 +13,21 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Drive", "EgoTrack", "LeadCar", "LightAhead", "LightState", "Snapshot", "Vehicle"]
+__all__ = [
+    "CameraMount",
+    "Drive",
+    "EgoTrack",
+    "Hazard",
+    "HazardKind",
+    "LeadCar",
+    "LightAhead",
+    "LightState",
+    "Obstacle",
+    "Pedestrian",
+    "Snapshot",
+    "Vehicle",
+    "Weather",
+]
 
 
 class LightState(str, Enum):
@@ -29,7 +43,7 @@ class Vehicle:
     """A box on wheels. The pose is that of the middle of its footprint."""
 
     vehicle_id: str
-    kind: str  # car, van, truck
+    kind: str  # car, van, truck, cyclist
     x_m: float
     y_m: float
     yaw_rad: float
@@ -41,6 +55,59 @@ class Vehicle:
     brake_lamp: bool
     colour_rgb: tuple[int, int, int]
     parked: bool = False
+    indicator: str = ""  # flashing: "left", "right", "both" (hazard lights) or none
+
+
+@dataclass(frozen=True)
+class Pedestrian:
+    """A person on foot. The pose is that of the feet."""
+
+    person_id: str
+    x_m: float
+    y_m: float
+    yaw_rad: float
+    speed_mps: float
+    height_m: float
+    colour_rgb: tuple[int, int, int]  # of the clothes
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Something that stands for the whole drive."""
+
+    obstacle_id: str
+    kind: str  # cone, barrier
+    x_m: float
+    y_m: float
+    yaw_rad: float
+
+
+class HazardKind(str, Enum):
+    """What can be a cause besides the lead vehicle and the light."""
+
+    PEDESTRIAN_CROSSING = "pedestrian_crossing"
+    PEDESTRIAN_WAITING = "pedestrian_waiting"
+    CYCLIST = "cyclist"  # ahead in the ego's lane; then there is no LeadCar
+    CUT_IN = "cut_in"  # a vehicle that comes from the next lane into the ego's
+    MERGE = "merge"  # the same from an entry that ends
+    BLOCKED_LANE = "blocked_lane"  # a parked vehicle in the ego's lane
+    CONES = "cones"  # in the ego's lane
+    ONCOMING = "oncoming"  # a vehicle in a passage too narrow for two
+    CROSS_TRAFFIC = "cross_traffic"  # has the right of way at a junction or roundabout
+    CURVE = "curve"  # sharp enough to be slower for
+
+
+@dataclass(frozen=True)
+class Hazard:
+    """Something that the expert heeds now, whether or not a camera sees it."""
+
+    kind: HazardKind
+    actor_ids: tuple[str, ...]  # vehicles, pedestrians, obstacles that show it; none for a curve
+    distance_m: float  # along the ego's path, from its front bumper to where it matters
+    # Where it comes from; for what blocks the lane the side on which the ego passes ("" if it
+    # must stop); for a curve where it turns to.
+    side: str = ""
+    speed_mps: float = 0.0  # of the actor; for a curve the speed at which the ego takes it
 
 
 @dataclass(frozen=True)
@@ -77,6 +144,8 @@ class Snapshot:
     lights: tuple[LightState, ...]  # one for each signal of the network
     lead: LeadCar | None = None
     light_ahead: LightAhead | None = None
+    pedestrians: tuple[Pedestrian, ...] = ()
+    hazards: tuple[Hazard, ...] = ()  # nearest first
 
 
 @dataclass(frozen=True)
@@ -109,6 +178,25 @@ class EgoTrack:
         return np.gradient(self.speed_mps, self.time_s)
 
 
+class Weather(str, Enum):
+    """What the sky does to the picture. The narrator's way of speaking follows it."""
+
+    CLEAR = "clear"
+    OVERCAST = "overcast"
+    DUSK = "dusk"
+    FOG = "fog"
+    RAIN = "rain"
+
+
+@dataclass(frozen=True)
+class CameraMount:
+    """How this car's cameras deviate from the nominal ones."""
+
+    height_m: float = 1.5
+    pitch_down_deg: float = 2.0
+    exposure: float = 1.0  # factor on the brightness
+
+
 @dataclass(frozen=True)
 class Drive:
     """One simulated drive: snapshots at even intervals and the ego's smooth motion."""
@@ -116,7 +204,9 @@ class Drive:
     seed: int
     network: str
     limit_mps: float
-    overcast: bool
+    weather: Weather
     snapshots: tuple[Snapshot, ...]
     ego: EgoTrack
     parked: tuple[Vehicle, ...]
+    obstacles: tuple[Obstacle, ...] = ()
+    mount: CameraMount = CameraMount()

@@ -23,6 +23,7 @@ from rsd_planner.simulation.scene import (
     LightState,
     Snapshot,
     Vehicle,
+    Weather,
 )
 from rsd_planner.simulation.traffic import (
     EGO_MIN_GAP_M,
@@ -50,7 +51,7 @@ def simulate(seed: int, duration_s: float, network: str | None = None) -> Drive:
     name = network or drawn
     road = load_network(name)
     limit = float(rng.choice(_LIMITS_KMH)) / 3.6
-    overcast = bool(rng.random() < 0.5)
+    weather = Weather.OVERCAST if rng.random() < 0.5 else Weather.CLEAR
     command = ["sumo", "-n", str(network_path(name)), "--step-length", str(_STEP_S)]
     command += ["--lanechange.duration", "3", "--time-to-teleport", "-1", "--no-warnings", "true"]
     command += ["--no-step-log", "true", "--seed", str(seed), "--collision.action", "none"]
@@ -58,7 +59,7 @@ def simulate(seed: int, duration_s: float, network: str | None = None) -> Drive:
     os.environ.setdefault("SUMO_HOME", os.fspath(network_path(name).parent))
     libsumo.start(command)
     try:
-        return _run(road, rng, seed, duration_s, limit, overcast)
+        return _run(road, rng, seed, duration_s, limit, weather)
     finally:
         libsumo.close()
 
@@ -69,7 +70,7 @@ def _run(
     seed: int,
     duration_s: float,
     limit_mps: float,
-    overcast: bool,
+    weather: Weather,
 ) -> Drive:
     set_lights(road, rng)
     inflow = add_traffic(road, rng, limit_mps, duration_s)
@@ -93,7 +94,7 @@ def _run(
         if snapshot.time_s >= track.time_s[0] - 1e-9
     ]
     parked = parked_cars(road, seed)
-    return Drive(seed, road.name, limit_mps, overcast, tuple(snapshots), track, parked)
+    return Drive(seed, road.name, limit_mps, weather, tuple(snapshots), track, parked)
 
 
 def _with_ego(snapshot: Snapshot, track: EgoTrack, sumo_front: NDArray[np.float64]) -> Snapshot:

@@ -210,3 +210,4 @@ class Drive:
     parked: tuple[Vehicle, ...]
     obstacles: tuple[Obstacle, ...] = ()
     mount: CameraMount = CameraMount()
+    crosswalks_m: tuple[float, ...] = ()  # where pedestrians cross, metres along the route

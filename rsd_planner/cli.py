@@ -25,11 +25,10 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "view": ("view", "show a running planner's reasoning and paths (only subscribes)"),
     "bench": ("bench", "compare drafters on the same work"),
     "models": ("models", "list drafters and models"),
-    "record": ("record", "record simulated drives, as a bag or as training data"),
+    "record": ("record", "record a simulated drive as a bag"),
+    "data": ("data", "make training drives from the simulated world"),
     "train": ("train", "train the mini model"),
 }
-
-_SHORT_FOR = {"data": ("record", "data")}
 
 _EXAMPLES = """\
 examples:
@@ -77,7 +76,6 @@ def _run(words: list[str]) -> int:
     if words[0] == "--version":
         print(_version())
         return 0
-    words = [*_SHORT_FOR.get(words[0], words[:1]), *words[1:]]
     name = words[0]
     if name not in _COMMANDS:
         raise CommandError(

@@ -13,7 +13,7 @@ from rsd_planner.errors import CommandError
 
 __all__ = ["add_arguments", "run"]
 
-STAGES = ("prepare", "init", "perception", "language", "action", "export")
+STAGES = ("init", "perception", "language", "action", "export")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,39 +1,25 @@
-"""Records simulated drives: pictures, ego motion, labels and texts, to files for training.
+"""Records simulated drives: pictures, ego motion, labels and texts, and writes them as bags.
 
 A recorded drive has a lead-in (for the history) and a run-out (for the path to be learned)
-around its labelled frames. Files are plain arrays without pickles; text is JSON.
+around its labelled frames.
 """
 
 from __future__ import annotations
 
-import json
-import multiprocessing
-import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from rsd_planner.simulation.camera import (
     CAMERA_NAME,
-    ID_SIZE,
     CameraRenderer,
     front_wide_camera,
 )
-from rsd_planner.simulation.classes import PixelClass
-from rsd_planner.simulation.labels import (
-    LABEL_NAMES,
-    LIGHT_STATES,
-    image_labels,
-    patch_bits,
-    view_of,
-)
+from rsd_planner.simulation.labels import image_labels, patch_bits, view_of
 from rsd_planner.simulation.narrator import Narration, Narrator, View, count_words
 from rsd_planner.simulation.phrases import Phrases
 from rsd_planner.simulation.scene import Drive, Weather
@@ -49,9 +35,7 @@ __all__ = [
     "RecordedDrive",
     "describe",
     "ego_states",
-    "generate",
     "record_drive",
-    "save_drive",
     "write_drive",
 ]
 
@@ -133,61 +117,6 @@ def ego_states(drive: Drive, stamps_ns: NDArray[np.int64]) -> list[EgoState]:
         EgoState(int(stamps_ns[i]), position[i], orientation[i], linear[i], angular[i])
         for i in range(len(times))
     ]
-
-
-def save_drive(recorded: RecordedDrive, path: Path) -> None:
-    """Writes one `.npz`; a file that exists under its final name is whole."""
-    drive = recorded.drive
-    seconds = drive.ego.time_s[-1] - drive.snapshots[0].time_s
-    stamps = START_NS + np.arange(int(seconds * EGO_RATE_HZ) + 1, dtype=np.int64) * (
-        10**9 // EGO_RATE_HZ
-    )
-    states = ego_states(drive, stamps)
-    camera = front_wide_camera()
-    meta = {
-        "seed": drive.seed,
-        "network": drive.network,
-        "limit_mps": drive.limit_mps,
-        "weather": drive.weather.value,
-        "camera": CAMERA_NAME,
-        "first": recorded.first,
-        "last": recorded.last,
-        "id_size": list(ID_SIZE),
-        "class_names": [kind.name.lower() for kind in PixelClass],
-        "label_names": list(LABEL_NAMES),
-        "light_states": list(LIGHT_STATES),
-        "camera_model": {
-            "width": camera.width,
-            "height": camera.height,
-            "focal_x_px": camera.focal_x_px,
-            "focal_y_px": camera.focal_y_px,
-            "center_x_px": camera.center_x_px,
-            "center_y_px": camera.center_y_px,
-            "pose_ego_from_camera": camera.pose_ego_from_camera.tolist(),
-        },
-        "texts": [n.text for n in recorded.narrations],
-        "decisions": [n.decision for n in recorded.narrations],
-        "views": [asdict(v) for v in recorded.views],
-        "causes": [[asdict(c) for c in n.causes] for n in recorded.narrations],
-    }
-    sizes = np.array([0, *(len(j) for j in recorded.jpegs)], dtype=np.int64)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        np.savez(
-            file,
-            stamps_ns=recorded.stamps_ns,
-            jpeg=np.frombuffer(b"".join(recorded.jpegs), dtype=np.uint8),
-            jpeg_offsets=np.cumsum(sizes),
-            ego_stamp_ns=stamps,
-            ego_position=np.stack([s.position_m for s in states]),
-            ego_orientation=np.stack([s.orientation_xyzw for s in states]),
-            ego_linear=np.stack([s.linear_mps for s in states]),
-            ego_angular=np.stack([s.angular_radps for s in states]),
-            patch_classes=recorded.patch_classes,
-            labels=recorded.labels,
-            meta_json=np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8),
-        )
-    os.replace(temporary, path)
 
 
 def describe(recorded: RecordedDrive, rate_hz: int = 5) -> str:
@@ -282,37 +211,3 @@ def _seen_from(origin: EgoState, state: EgoState) -> EgoState:
     sz, sw = state.orientation_xyzw[2:]
     orientation = np.array([0.0, 0.0, w * sz - z * sw, w * sw + z * sz])
     return replace(state, position_m=position, orientation_xyzw=orientation)
-
-
-def _record_to_file(task: tuple[int, float, str]) -> int:
-    seed, duration_s, path = task
-    save_drive(record_drive(seed, duration_s), Path(path))
-    return seed
-
-
-def generate(
-    out_dir: Path, seeds: Sequence[int], processes: int = 2, duration_s: float = 30.0
-) -> list[Path]:
-    """Makes `drive_<seed>.npz` for every seed that has none yet, several processes at once."""
-    out_dir.mkdir(parents=True, exist_ok=True)
-    paths = [out_dir / f"drive_{seed:06d}.npz" for seed in seeds]
-    todo = [
-        (seed, duration_s, str(path))
-        for seed, path in zip(seeds, paths, strict=True)
-        if not path.exists()
-    ]
-    columns = ("drives", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        bar = progress.add_task("drives", total=len(seeds), completed=len(seeds) - len(todo))
-        for _ in _run(todo, processes):
-            progress.advance(bar)
-    return paths
-
-
-def _run(todo: list[tuple[int, float, str]], processes: int) -> Iterable[int]:
-    if processes <= 1:
-        yield from map(_record_to_file, todo)
-        return
-    # Spawned, not forked: libsumo and the renderer keep state in the process.
-    with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=20) as pool:
-        yield from pool.imap_unordered(_record_to_file, todo)

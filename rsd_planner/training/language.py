@@ -29,7 +29,7 @@ __all__ = ["Examples", "cache_features", "greedy_texts", "train_language"]
 
 def cache_features(vla: Vla, data: DriveSet, file: Path) -> np.ndarray:
     """Features (frames, tokens, hidden) of all frames as a memory map in half precision."""
-    height, width = data.pictures([0]).shape[1:3]
+    height, width = data.picture_size
     tower = BatchedTower(vla.vlm.model.visual, height, width)
     tokens = tower.grid_thw[1] * tower.grid_thw[2] // 4
     shape = (len(data), tokens, vla.text.config.hidden_size)
@@ -68,11 +68,10 @@ class Examples:
         template: np.ndarray,
         data: DriveSet,
         features: np.ndarray,
-        frame_interval_s: float,
     ) -> None:
         """`template` is a prompt with placeholders for pictures and history."""
         self.vla, self.data, self.features = vla, data, features
-        self.frames = data.ticks(frame_interval_s)  # (ticks, 4)
+        self.frames = data.ticks()  # (ticks, 4)
         bins = vla.config.history_tokens.encode(data.history_xyz.astype(np.float64))
         self.history = bins + vla.config.history_token_start  # (frames, 48)
         memo: dict[str, list[int]] = {}

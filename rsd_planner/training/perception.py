@@ -63,10 +63,8 @@ def train_perception(
 ) -> None:
     """Train `vla`'s vision tower on a set of drives; resumable."""
     visual = vla.vlm.model.visual
-    height, width = data.pictures([0]).shape[1:3]
-    heads = PerceptionHeads(
-        vla.text.config.hidden_size, len(data.labels.classes), len(data.labels.image)
-    )
+    height, width = data.picture_size
+    heads = PerceptionHeads(vla.text.config.hidden_size, len(data.classes), len(data.label_table))
     tower = BatchedTower(visual, height, width)
     targets = _targets(data)
     step_indices = step_batches(len(data), batch, seed=1)
@@ -81,13 +79,13 @@ def train_perception(
 
 
 def _targets(data: DriveSet) -> _Targets:
-    count = len(data.labels.classes)
-    sample = data.patch_labels[:: max(1, len(data) // 4000)]
+    count = len(data.classes)
+    sample = data.patch_bits[:: max(1, len(data) // 4000)]
     share = np.array([((sample >> c) & 1).mean() for c in range(count)])
-    labels = data.image_labels
+    labels = data.labels
     known = ~np.isnan(labels)
     columns = [c[k] for c, k in zip(labels.T, known.T, strict=True)]
-    binary = np.array([set(np.unique(column)) <= {0.0, 1.0} for column in columns])
+    binary = np.array([label.kind == "binary" for label in data.label_table])
     mean = np.array([column.mean() if len(column) else 0.5 for column in columns])
     std = np.array([column.std() if len(column) else 1.0 for column in columns])
     return _Targets(
@@ -121,11 +119,11 @@ def _loss(
     with torch.autocast("cpu", torch.bfloat16):
         _, tokens, _ = tower(torch.from_numpy(data.pictures(indices)))
     dense, labels = heads(tokens.float())
-    classes = len(data.labels.classes)
+    classes = len(data.classes)
     dense_loss = functional.binary_cross_entropy_with_logits(
-        dense, _bits(data.patch_labels[indices], classes), pos_weight=targets.dense_weight.repeat(4)
+        dense, _bits(data.patch_bits[indices], classes), pos_weight=targets.dense_weight.repeat(4)
     )
-    label_loss = _label_loss(labels, torch.from_numpy(data.image_labels[indices]), targets)
+    label_loss = _label_loss(labels, torch.from_numpy(data.labels[indices]), targets)
     loss = DENSE_WEIGHT * dense_loss + label_loss
     return loss, {"dense": float(dense_loss.detach()), "labels": float(label_loss.detach())}
 
@@ -151,9 +149,9 @@ def _evaluate(
     for start in range(0, len(rows), 64):
         images = torch.from_numpy(data.pictures(rows[start : start + 64]))
         outputs.append(heads(tower(images)[1])[1])
-    predicted, truth = torch.cat(outputs), torch.from_numpy(data.image_labels[rows])
+    predicted, truth = torch.cat(outputs), torch.from_numpy(data.labels[rows])
     scores = {}
-    for index, name in enumerate(data.labels.image):
+    for index, name in enumerate(label.name for label in data.label_table):
         known = ~truth[:, index].isnan()
         ours, theirs = predicted[known, index], truth[known, index]
         if len(theirs) == 0:

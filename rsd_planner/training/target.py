@@ -22,14 +22,14 @@ from rsd_planner.models.tokenizer import TextCodec, extend_tokenizer, train_toke
 from rsd_planner.models.vla import Vla
 from rsd_planner.planning.prompt import make_prompt_builder
 from rsd_planner.training.action import action_statistics, train_action
-from rsd_planner.training.data import FRAMES, DriveSet, prepare
+from rsd_planner.training.data import FRAMES, DriveSet
 from rsd_planner.training.language import Examples, cache_features, train_language
 from rsd_planner.training.loop import Schedule
 from rsd_planner.training.perception import train_perception
 
 __all__ = ["STAGES", "TargetRun"]
 
-STAGES = ("prepare", "init", "perception", "language", "action", "export")
+STAGES = ("init", "perception", "language", "action", "export")
 WORD_PIECES = 700
 SETTINGS = {"frames_per_camera": 4, "frame_interval_s": 0.2, "num_samples": 1}
 
@@ -48,7 +48,6 @@ class TargetRun:
     def run(self, stage: str) -> None:
         """Run one stage by its name."""
         stages: dict[str, Callable[[], None]] = {
-            "prepare": self._prepare,
             "init": self._init,
             "perception": self._perception,
             "language": self._language,
@@ -57,13 +56,8 @@ class TargetRun:
         }
         stages[stage]()
 
-    def _prepare(self) -> None:
-        for split in ("train", "heldout"):
-            count = prepare(self.data / split, self.folder / "drives" / split)
-            print(f"{split}: {count} drives")
-
     def _set(self, split: str) -> DriveSet:
-        return DriveSet(self.folder / "drives" / split, self.limit if split == "train" else None)
+        return DriveSet(self.data / split, self.limit if split == "train" else None)
 
     def _init(self) -> None:
         """Tokenizer, action statistics and an untrained model."""
@@ -101,7 +95,7 @@ class TargetRun:
         checkpoint = load_checkpoint(self.folder / "init")
         builder = make_prompt_builder(checkpoint)
         template = builder.template((("front_wide", features.shape[1]),) * FRAMES)
-        return Examples(vla, codec, template, data, features, SETTINGS["frame_interval_s"])
+        return Examples(vla, codec, template, data, features)
 
     def _perception(self) -> None:
         vla, _, _ = self._model()

@@ -1,9 +1,7 @@
 """Recorded drives: files for training and the messages of a bag."""
 
-import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -27,29 +25,6 @@ def test_lead_in_and_run_out_surround_the_labelled_frames(recorded: RecordedDriv
     assert len(recorded.jpegs) == len(recorded.narrations) == 40
     end_s = recorded.drive.ego.time_s[-1] - recorded.drive.snapshots[0].time_s
     assert end_s - (recorded.stamps_ns[-1] - record.START_NS) * 1e-9 > 6.4
-
-
-def test_file_holds_plain_arrays_and_is_made_only_once(
-    recorded: RecordedDrive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(record, "record_drive", lambda seed, duration_s: recorded)
-    (path,) = record.generate(tmp_path, [7], processes=1, duration_s=2.0)
-    with np.load(path) as data:  # allow_pickle is off
-        arrays = {name: data[name] for name in data.files}
-    meta = json.loads(bytes(arrays["meta_json"]))
-    first = arrays["jpeg"][arrays["jpeg_offsets"][0] : arrays["jpeg_offsets"][1]]
-    assert cv2.imdecode(first, cv2.IMREAD_COLOR).shape == (320, 640, 3)
-    assert len(meta["texts"]) == len(meta["decisions"]) == len(arrays["stamps_ns"]) == 40
-    assert arrays["patch_classes"].shape == (40, 8, 16)
-    assert arrays["labels"].shape == (40, len(meta["label_names"]))
-    assert np.all(np.diff(arrays["ego_stamp_ns"]) == 20_000_000)
-
-    def fails(seed: int, duration_s: float) -> RecordedDrive:
-        raise AssertionError("the drive exists already")
-
-    monkeypatch.setattr(record, "record_drive", fails)
-    record.generate(tmp_path, [7], processes=1, duration_s=2.0)
-    assert [p.name for p in tmp_path.iterdir()] == ["drive_000007.npz"]
 
 
 def test_drive_becomes_a_bag_and_comes_back(recorded: RecordedDrive, tmp_path: Path) -> None:

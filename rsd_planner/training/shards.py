@@ -1,0 +1,206 @@
+"""Makes training shards: one simulated drive each, recorded at the model's own tick rate.
+
+A shard is two files. `drive_SEED.pictures.npy` holds the pictures as the image processor
+resizes them at run time, from the same JPEG bytes that a camera would send;
+`drive_SEED.npz` holds all else as plain arrays and JSON. The second is written last, so a
+shard that has it is whole. `data.DriveSet` reads them.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from rsd_planner.planning.pictures import compressed_to_rgb
+from rsd_planner.simulation.classes import PixelClass
+from rsd_planner.simulation.labels import LABEL_NAMES, LIGHT_STATES
+from rsd_planner.simulation.record import START_NS, RecordedDrive, record_drive
+from rsd_planner.simulation.scene import EgoTrack
+from rsd_planner.training.card import write_card
+
+__all__ = [
+    "FUTURE_STEPS",
+    "HISTORY_STEPS",
+    "PICTURE_SIZE",
+    "STEP_S",
+    "TICK_HZ",
+    "make_shards",
+    "resized",
+    "write_shard",
+]
+
+FORMAT = 1
+TICK_HZ = 5
+PICTURE_SIZE = (128, 256)  # height, width
+HISTORY_STEPS, FUTURE_STEPS, STEP_S = 16, 64, 0.1
+
+
+def make_shards(
+    folder: Path, seeds: Sequence[int], processes: int = 2, duration_s: float = 30.0
+) -> None:
+    """Makes the shard of every seed that has none yet, several at once, and the data card."""
+    folder.mkdir(parents=True, exist_ok=True)
+    todo = [(seed, duration_s, folder) for seed in seeds if not _shard_path(folder, seed).exists()]
+    columns = ("drives", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        bar = progress.add_task("drives", total=len(seeds), completed=len(seeds) - len(todo))
+        for _ in _run(todo, processes):
+            progress.advance(bar)
+    write_card(folder)
+
+
+def _run(todo: list[tuple[int, float, Path]], processes: int) -> Iterator[int]:
+    if processes <= 1:
+        yield from map(_make_one, todo)
+        return
+    # Spawned, not forked: libsumo and the renderer keep state in the process.
+    with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=20) as pool:
+        yield from pool.imap_unordered(_make_one, todo)
+
+
+def _make_one(task: tuple[int, float, Path]) -> int:
+    seed, duration_s, folder = task
+    write_shard(record_drive(seed, duration_s, fps=TICK_HZ), folder)
+    return seed
+
+
+def _shard_path(folder: Path, seed: int) -> Path:
+    return folder / f"drive_{seed:06d}.npz"
+
+
+def write_shard(recorded: RecordedDrive, folder: Path) -> Path:
+    """Writes one drive; returns the path of its `.npz`."""
+    drive = recorded.drive
+    path = _shard_path(folder, drive.seed)
+    since_start = (recorded.stamps_ns - START_NS).astype(np.float64) * 1e-9
+    times = since_start + drive.snapshots[0].time_s
+    poses, whole = _poses_around(drive.ego, times)
+    frame = np.arange(len(times))
+    label_kinds, labels = _label_columns(recorded)
+    meta = {
+        "format": FORMAT,
+        "seed": drive.seed,
+        "network": drive.network,
+        "weather": drive.weather.value,
+        "limit_mps": drive.limit_mps,
+        "tick_hz": TICK_HZ,
+        "labels": label_kinds,
+        "classes": [kind.name.lower() for kind in PixelClass],
+        "texts": [n.text for n in recorded.narrations],
+        "decisions": [n.decision for n in recorded.narrations],
+        "causes": [[asdict(c) for c in n.causes] for n in recorded.narrations],
+    }
+    pictures = np.stack([resized(compressed_to_rgb(j, "jpeg")) for j in recorded.jpegs])
+    with _Whole(path.with_name(f"{path.stem}.pictures.npy")) as temporary:
+        np.save(temporary, pictures)
+    with _Whole(path) as temporary:
+        np.savez(
+            temporary,
+            stamps_ns=recorded.stamps_ns,
+            learned=whole & (frame >= recorded.first) & (frame < recorded.last),
+            novel=_novel(recorded),
+            patch_bits=recorded.patch_classes,
+            labels=labels,
+            meta_json=_json_bytes(meta),
+            views_json=_json_bytes([asdict(v) for v in recorded.views]),
+            **poses,
+        )
+    return path
+
+
+def _label_columns(recorded: RecordedDrive) -> tuple[dict[str, str], NDArray[np.float32]]:
+    """Kinds of the labels by name, and the labels (frames, labels); what is unknown is NaN."""
+    column = {name: recorded.labels[:, i] for i, name in enumerate(LABEL_NAMES)}
+    lead, light = column["lead_visible"] > 0, column["light_state"] > 0
+    # Logarithms: a metre matters near the car and not far away.
+    quantities = {
+        "lead_log_distance": np.where(lead, np.log1p(column["lead_distance_m"]), np.nan),
+        "lead_speed_mps": np.where(lead, column["lead_speed_mps"], np.nan),
+        "light_log_distance": np.where(light, np.log1p(column["light_distance_m"]), np.nan),
+    }
+    binary = {
+        "lead_visible": column["lead_visible"],
+        "lead_braking": np.where(lead, column["lead_braking"], np.nan),
+    }
+    for index, state in enumerate(LIGHT_STATES[1:], start=1):
+        binary[f"light_{state}"] = column["light_state"] == index
+    kinds = dict.fromkeys(binary, "binary") | dict.fromkeys(quantities, "quantity")
+    columns = [*binary.values(), *quantities.values()]
+    return kinds, np.stack([np.asarray(c, np.float32) for c in columns], axis=1)
+
+
+def _novel(recorded: RecordedDrive) -> NDArray[np.bool_]:
+    """(frames,) whether the set of causes changed within the last second."""
+    sets = [frozenset(c.name for c in n.causes) for n in recorded.narrations]
+    changed = np.array([False, *(a != b for a, b in pairwise(sets))])
+    return np.array([changed[max(0, i - TICK_HZ + 1) : i + 1].any() for i in range(len(sets))])
+
+
+class _Whole:
+    """A file that gets its name only when it is whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._temporary = path.with_name(f".{os.getpid()}.{path.name}")
+
+    def __enter__(self) -> Path:
+        return self._temporary
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            os.replace(self._temporary, self._path)
+        else:
+            self._temporary.unlink(missing_ok=True)
+
+
+def _json_bytes(value: Any) -> NDArray[np.uint8]:
+    return np.frombuffer(json.dumps(value).encode(), dtype=np.uint8)
+
+
+def resized(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An RGB picture in the size that the model sees, as the image processor resizes."""
+    height, width = PICTURE_SIZE
+    small = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(small)
+
+
+def _poses_around(
+    track: EgoTrack, times: NDArray[np.float64]
+) -> tuple[dict[str, Any], NDArray[np.bool_]]:
+    """History and future at each instant in its ego frame, and where both are whole."""
+    grid = STEP_S * np.arange(1 - HISTORY_STEPS, FUTURE_STEPS + 1)
+    wanted = times[:, None] + grid  # (frames, 80)
+    around = track.at(wanted.ravel())
+    position = around.position_m.reshape(*wanted.shape, 2)
+    yaw = around.yaw_rad.reshape(wanted.shape)
+    now = HISTORY_STEPS - 1
+    cos, sin = np.cos(yaw[:, now, None]), np.sin(yaw[:, now, None])
+    x, y = np.moveaxis(position - position[:, now, None], -1, 0)
+    xyz = np.stack([cos * x + sin * y, cos * y - sin * x, np.zeros_like(x)], axis=-1)
+    turn = yaw - yaw[:, now, None]
+    rot = np.zeros((*wanted.shape, 3, 3))
+    rot[..., 0, 0] = rot[..., 1, 1] = np.cos(turn)
+    rot[..., 1, 0] = np.sin(turn)
+    rot[..., 0, 1] = -rot[..., 1, 0]
+    rot[..., 2, 2] = 1.0
+    slack = 1e-6
+    whole = (wanted[:, 0] >= track.time_s[0] - slack) & (wanted[:, -1] <= track.time_s[-1] + slack)
+    past, ahead = slice(None, now + 1), slice(now + 1, None)
+    poses = {
+        "history_xyz": xyz[:, past],  # (frames, 16, 3)
+        "history_rot": rot[:, past],  # (frames, 16, 3, 3)
+        "future_xyz": xyz[:, ahead],  # (frames, 64, 3)
+        "future_rot": rot[:, ahead],  # (frames, 64, 3, 3)
+    }
+    return {name: value.astype(np.float32) for name, value in poses.items()}, whole

@@ -1,0 +1,123 @@
+"""Shards: what a drive becomes, and how it is read again."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from rsd_planner.commands import data as command
+from rsd_planner.errors import CommandError
+from rsd_planner.models.vision_batch import patchify
+from rsd_planner.planning.ego_history import OdometryTrack
+from rsd_planner.planning.pictures import compressed_to_rgb
+from rsd_planner.simulation.record import RecordedDrive, ego_states, record_drive
+from rsd_planner.training import shards
+from rsd_planner.training.card import read_card, write_card
+from rsd_planner.training.data import FRAMES, DriveSet
+
+
+@pytest.fixture(scope="module")
+def recorded() -> RecordedDrive:
+    return record_drive(seed=7, duration_s=2.0, fps=shards.TICK_HZ)
+
+
+@pytest.fixture(scope="module")
+def folder(recorded: RecordedDrive, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("drives")
+    shards.write_shard(recorded, path)
+    write_card(path)
+    return path
+
+
+def test_pictures_are_what_the_image_processor_makes_of_the_same_jpeg(
+    recorded: RecordedDrive, folder: Path
+) -> None:
+    data = DriveSet(folder)
+    pixels = 256 * 128
+    processor = Qwen2VLImageProcessorPil(
+        size={"shortest_edge": pixels, "longest_edge": pixels},
+        patch_size=16,
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    )
+    image = compressed_to_rgb(recorded.jpegs[12], "jpeg")
+    wanted = processor(images=[image], return_tensors="pt")["pixel_values"]
+    stills = wanted.view(len(wanted), 3, 2, 256)[:, :, 0].flatten(1)  # (patches, 768)
+    ours = patchify(torch.from_numpy(data.pictures([12])), 16, 2)[0]
+    assert float((ours - stills).abs().max()) < 1e-5
+
+
+def test_poses_are_those_of_the_planner(recorded: RecordedDrive, folder: Path) -> None:
+    data = DriveSet(folder)
+    now = int(recorded.stamps_ns[14])
+    grid = now + np.arange(-100, 350) * 20_000_000
+    track = OdometryTrack(ego_states(recorded.drive, grid))
+    history = track.history(now, 16, 0.1, 0.25)
+    assert history is not None
+    np.testing.assert_allclose(data.history_xyz[14], history.position_m, atol=2e-3)
+    np.testing.assert_allclose(data.history_rot[14], history.rotation, atol=2e-4)
+    ahead = data.future_xyz[14, :, 0]
+    assert np.all(np.diff(ahead) > -1e-3)
+    # 0.2 s later the ego stands where the second future step said.
+    moved = data.history_rot[15, -3].T @ (data.history_xyz[15, -1] - data.history_xyz[15, -3])
+    np.testing.assert_allclose(moved, data.future_xyz[14, 1], atol=5e-3)
+
+
+def test_ticks_are_learned_frames_with_their_past(folder: Path) -> None:
+    data = DriveSet(folder)
+    ticks = data.ticks()
+    assert len(data) == 20 and ticks.shape == (10, FRAMES)
+    assert ticks[0].tolist() == [7, 8, 9, 10]
+    assert data.labels.shape == (20, len(data.label_table))
+    assert data.patch_bits.shape == (20, 8, 16)
+    assert data.cause_names(12) and len(data.views(0)) == 20
+
+
+def test_novel_are_the_frames_within_a_second_of_a_change(folder: Path) -> None:
+    data = DriveSet(folder)
+    names = [data.cause_names(i) for i in range(len(data))]
+    for i in range(len(data)):
+        window = range(max(1, i - 4), i + 1)
+        assert data.novel[i] == any(names[k] != names[k - 1] for k in window)
+
+
+def test_card_counts_the_learned_ticks(folder: Path) -> None:
+    card = read_card(folder)
+    assert (card["drives"], card["ticks"], card["pairs"]) == (1, 10, 9)
+    assert sum(card["decisions"].values()) == sum(card["words"].values()) == 10
+    assert "| cause | ticks | share | drives |" in (folder / "README.md").read_text()
+
+
+def test_drives_that_are_there_are_kept(
+    recorded: RecordedDrive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def record(seed: int, duration_s: float, fps: int) -> RecordedDrive:
+        made.append(seed)
+        return recorded
+
+    monkeypatch.setattr(shards, "record_drive", record)
+    shards.make_shards(tmp_path, [7], processes=1, duration_s=2.0)
+    shards.make_shards(tmp_path, [7], processes=1, duration_s=2.0)
+    assert made == [7]
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == ["README.md", "card.json", "drive_000007.npz", "drive_000007.pictures.npy"]
+
+
+def test_an_empty_folder_names_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="rsd data --out"):
+        DriveSet(tmp_path)
+
+
+def test_lengths_beyond_the_roads_are_refused(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    args = parser.parse_args(["--drives", "1", "--out", str(tmp_path), "--seconds", "90"])
+    with pytest.raises(CommandError, match="90"):
+        command.run(args)

@@ -14,7 +14,67 @@ from numpy.typing import NDArray
 
 from rsd_planner.types import NANOSECONDS, EgoHistory, EgoState
 
-__all__ = ["OdometryTrack", "rotation_matrix", "yaw_of"]
+__all__ = ["OdometryRing", "OdometryTrack", "rotation_matrix", "yaw_of"]
+
+_POSITION, _ROTATION = slice(0, 3), slice(3, 7)  # columns of a state's numbers
+_LINEAR, _ANGULAR = slice(7, 10), slice(10, 13)
+
+
+class OdometryRing:
+    """The newest states as rows of one array, so that a track of them costs no copying."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._stamps_ns = np.zeros(2 * capacity, np.int64)
+        self._numbers = np.zeros((2 * capacity, 13))
+        self._start = self._end = 0
+        self.newest: EgoState | None = None
+
+    def __len__(self) -> int:
+        return self._end - self._start
+
+    def append(self, state: EgoState) -> None:
+        """Takes a state; its stamp must be newer than that of the one before."""
+        if self._end == len(self._stamps_ns):
+            kept = slice(self._end - self._capacity, self._end)
+            self._stamps_ns[: self._capacity] = self._stamps_ns[kept]
+            self._numbers[: self._capacity] = self._numbers[kept]
+            self._start, self._end = 0, self._capacity
+        row = self._numbers[self._end]
+        row[_POSITION], row[_ROTATION] = state.position_m, state.orientation_xyzw
+        row[_LINEAR], row[_ANGULAR] = state.linear_mps, state.angular_radps
+        self._stamps_ns[self._end] = state.stamp_ns
+        self._end += 1
+        self._start = max(self._start, self._end - self._capacity)
+        self.newest = state
+
+    def clear(self) -> None:
+        """Forgets all."""
+        self._start = self._end = 0
+        self.newest = None
+
+    def forget_after(self, stamp_ns: int) -> None:
+        """Forgets the states that are newer."""
+        stamps = self._stamps_ns[self._start : self._end]
+        self._end = self._start + int(np.searchsorted(stamps, stamp_ns, side="right"))
+        last = self._end - 1
+        self.newest = (
+            _state(self._stamps_ns[last], self._numbers[last].copy()) if len(self) else None
+        )
+
+    def first_ns(self) -> int:
+        """The oldest stamp. Raises IndexError when there is none."""
+        if not len(self):
+            raise IndexError("no states")
+        return int(self._stamps_ns[self._start])
+
+    def track_since(self, stamp_ns: int) -> OdometryTrack:
+        """The states from an instant on."""
+        stamps = self._stamps_ns[self._start : self._end]
+        first = self._start + int(np.searchsorted(stamps, stamp_ns, side="left"))
+        return OdometryTrack.of_rows(
+            self._stamps_ns[first : self._end], self._numbers[first : self._end]
+        )
 
 
 class OdometryTrack:
@@ -27,16 +87,49 @@ class OdometryTrack:
         self.stamps_ns = np.array([s.stamp_ns for s in states], dtype=np.int64)  # (n,)
         if len(states) > 1 and not np.all(np.diff(self.stamps_ns) > 0):
             raise ValueError("odometry stamps must strictly increase")
-        self._position = _stack([s.position_m for s in states], 3)
-        self._rotation = _stack([s.orientation_xyzw for s in states], 4)
-        self._linear = _stack([s.linear_mps for s in states], 3)
-        self._angular = _stack([s.angular_radps for s in states], 3)
+        self._numbers = np.hstack(
+            [
+                _stack([s.position_m for s in states], 3),
+                _stack([s.orientation_xyzw for s in states], 4),
+                _stack([s.linear_mps for s in states], 3),
+                _stack([s.angular_radps for s in states], 3),
+            ]
+        )  # (n, 13)
+
+    @classmethod
+    def of_rows(cls, stamps_ns: NDArray[np.int64], numbers: NDArray[np.float64]) -> OdometryTrack:
+        """A view of rows (n, 13): position, orientation x y z w, linear and angular twist."""
+        track = cls.__new__(cls)
+        track.stamps_ns, track._numbers = stamps_ns, numbers
+        return track
 
     def at(self, stamps_ns: NDArray[np.int64], max_gap_s: float) -> list[EgoState] | None:
         """The states at these instants (n,), or None where odometry is missing.
 
         An instant between two messages that are further apart than `max_gap_s` is missing.
         """
+        rows = self._rows_at(stamps_ns, max_gap_s)
+        return None if rows is None else [_state(s, r) for s, r in zip(stamps_ns, rows)]
+
+    def history(self, t0_ns: int, steps: int, step_s: float, max_gap_s: float) -> EgoHistory | None:
+        """`steps` poses that end at t0, seen from the pose at t0; None where one is missing."""
+        step_ns = round(step_s * NANOSECONDS)
+        grid = t0_ns + step_ns * np.arange(1 - steps, 1, dtype=np.int64)  # (steps,)
+        rows = self._rows_at(grid, max_gap_s)
+        if rows is None:
+            return None
+        odometry_from_ego = rotation_matrix(rows[:, _ROTATION])  # (steps, 3, 3)
+        ego_from_odometry = odometry_from_ego[-1].T
+        offset = rows[:, _POSITION] - rows[-1, _POSITION]  # (steps, 3)
+        position = offset @ ego_from_odometry.T
+        rotation = ego_from_odometry @ odometry_from_ego
+        rotation[-1] = np.eye(3)
+        return EgoHistory(t0_ns, step_s, position, rotation, _state(t0_ns, rows[-1]))
+
+    def _rows_at(
+        self, stamps_ns: NDArray[np.int64], max_gap_s: float
+    ) -> NDArray[np.float64] | None:
+        """Interpolated numbers (n, 13), or None where odometry is missing."""
         if len(self.stamps_ns) == 0:
             return None
         if stamps_ns.min() < self.stamps_ns[0] or stamps_ns.max() > self.stamps_ns[-1]:
@@ -47,45 +140,18 @@ class OdometryTrack:
         if np.any(gap_ns > max_gap_s * NANOSECONDS):
             return None
         share = (stamps_ns - self.stamps_ns[left]) / np.maximum(gap_ns, 1)  # (n,) in [0, 1]
-        position = _lerp(self._position, left, right, share)
-        linear = _lerp(self._linear, left, right, share)
-        angular = _lerp(self._angular, left, right, share)
-        rotation = slerp(self._rotation[left], self._rotation[right], share)
-        return [
-            EgoState(int(stamps_ns[i]), position[i], rotation[i], linear[i], angular[i])
-            for i in range(len(stamps_ns))
-        ]
+        before, after = self._numbers[left], self._numbers[right]
+        rows: NDArray[np.float64] = before + share[:, None] * (after - before)
+        rows[:, _ROTATION] = slerp(before[:, _ROTATION], after[:, _ROTATION], share)
+        return rows
 
-    def history(self, t0_ns: int, steps: int, step_s: float, max_gap_s: float) -> EgoHistory | None:
-        """`steps` poses that end at t0, seen from the pose at t0; None where one is missing."""
-        step_ns = round(step_s * NANOSECONDS)
-        grid = t0_ns + step_ns * np.arange(1 - steps, 1, dtype=np.int64)  # (steps,)
-        states = self.at(grid, max_gap_s)
-        if states is None:
-            return None
-        now = states[-1]
-        odometry_from_ego = rotation_matrix(
-            np.stack([s.orientation_xyzw for s in states])
-        )  # (steps, 3, 3)
-        ego_from_odometry = odometry_from_ego[-1].T
-        offset = np.stack([s.position_m for s in states]) - now.position_m  # (steps, 3)
-        position = offset @ ego_from_odometry.T
-        rotation = ego_from_odometry @ odometry_from_ego
-        rotation[-1] = np.eye(3)
-        return EgoHistory(t0_ns, step_s, position, rotation, now)
+
+def _state(stamp_ns: int | np.int64, row: NDArray[np.float64]) -> EgoState:
+    return EgoState(int(stamp_ns), row[_POSITION], row[_ROTATION], row[_LINEAR], row[_ANGULAR])
 
 
 def _stack(rows: Sequence[NDArray[np.float64]], width: int) -> NDArray[np.float64]:
     return np.array(rows, dtype=np.float64).reshape(len(rows), width)
-
-
-def _lerp(
-    values: NDArray[np.float64],
-    left: NDArray[np.intp],
-    right: NDArray[np.intp],
-    share: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    return values[left] + share[:, None] * (values[right] - values[left])
 
 
 def slerp(

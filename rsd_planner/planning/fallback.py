@@ -50,15 +50,18 @@ class Fallback:
         self._last = None
         self.source = None
 
-    def accept(self, result: PlanResult) -> Followable:
-        """A checked answer of the model becomes the plan to follow."""
+    def accept(self, result: PlanResult, now_ns: int) -> Followable:
+        """A checked answer of the model becomes the plan to follow.
+
+        Stamps may run ahead of a lagging clock; the validity never counts from later than now.
+        """
         path = path_of(result)
         plan = Followable(
             PlanSource.MODEL,
             result.tick,
             result.tick,
             result.t0_ns,
-            result.t0_ns + self._validity_ns,
+            min(result.t0_ns, now_ns) + self._validity_ns,
             path.after(result.t0_ns),
         )
         self._last = plan

@@ -8,13 +8,20 @@ the clock of the stamps. It does not know ROS, nor what a model does with the pi
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from rsd_planner.config import ModelRequirements, PlannerSettings
-from rsd_planner.planning.ego_history import OdometryTrack, rotation_matrix
+from rsd_planner.planning.ego_history import OdometryRing
+from rsd_planner.planning.input_checks import (
+    Verdict,
+    check_frame_id,
+    check_numbers,
+    check_stamp,
+    is_picture,
+    pose_jumped,
+)
 from rsd_planner.types import NANOSECONDS, EgoHistory, EgoState, Frame, Observation
 
 __all__ = ["InputBuffer", "InputHealth", "NotReady", "Verdict"]
@@ -23,32 +30,8 @@ MAX_FRAMES = 48  # per camera; 30 Hz for the oldest instant that a model looks a
 MAX_STATES = 2048
 MAX_ODOMETRY_GAP_S = 0.5  # a hole that interpolation would have to invent
 JUMP_BACK_S = 0.5  # less is a message out of order
-FUTURE_S = 2.0  # /clock lags the messages in replay, most of all on a crowded machine
-POSE_JUMP_M = 2.0  # beyond what the speed explains
-MAX_SIDE_PX = 8192
-
-
-class Verdict(Enum):
-    """What became of one message; the value is a sentence for people."""
-
-    ACCEPTED = "accepted"
-    ZERO_STAMP = "the stamp is zero: the driver must stamp its messages"
-    FUTURE_STAMP = "the stamp lies in the future: is use_sim_time set as in the source?"
-    EQUAL_STAMP = "the stamp is that of the message before"
-    REVERSED_STAMP = "the stamp is older than that of the message before"
-    NOT_FINITE = "a number is not finite"
-    BAD_QUATERNION = "the orientation is no unit quaternion"
-    WRONG_FRAME = "header.frame_id is not the expected frame"
-    WRONG_CHILD_FRAME = "child_frame_id is not the expected frame"
-    POSE_JUMP = "the pose jumped; the history starts anew"
-    UNKNOWN_CAMERA = "this camera is not in the settings"
-    BAD_IMAGE = "the picture is empty, too large or not RGB"
-    UNREADABLE = "the message cannot be read"
-
-    @property
-    def ok(self) -> bool:
-        """Whether the message is in the buffer."""
-        return self in (Verdict.ACCEPTED, Verdict.POSE_JUMP)
+AHEAD_S = 0.1  # a newest stamp that is further ahead of the clock gives way to a sound one
+MAX_CAMERA_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -84,8 +67,9 @@ class _Stream:
     def note(self, verdict: Verdict, stamp_ns: int, why: str = "") -> Verdict:
         self.received += 1
         if verdict is not Verdict.ACCEPTED:
-            self.dropped[verdict] += 1
             self.last_drop = why or verdict.value
+        if not verdict.ok:
+            self.dropped[verdict] += 1
         if verdict.ok:
             self.stamps_ns.append(stamp_ns)
         return verdict
@@ -113,7 +97,7 @@ class InputBuffer:
         self._frames: dict[str, deque[Frame]] = {
             name: deque(maxlen=MAX_FRAMES) for name in settings.all_cameras
         }
-        self._states: deque[EgoState] = deque(maxlen=MAX_STATES)
+        self._states = OdometryRing(MAX_STATES)
         self._now_ns = 0
 
     # -- messages in ------------------------------------------------------------------
@@ -124,12 +108,15 @@ class InputBuffer:
         if frame.camera not in self._frames:
             return Verdict.UNKNOWN_CAMERA
         ring = self._frames[frame.camera]
-        verdict = _check_stamp(frame.stamp_ns, ring[-1].stamp_ns if ring else 0, now_ns)
-        if verdict is Verdict.ACCEPTED and not _is_picture(frame.image):
+        if ring and self._is_relic(ring[-1].stamp_ns, frame.stamp_ns, now_ns):
+            while ring and ring[-1].stamp_ns > frame.stamp_ns:
+                ring.pop()
+        verdict = check_stamp(frame.stamp_ns, ring[-1].stamp_ns if ring else 0, now_ns)
+        if verdict is Verdict.ACCEPTED and not is_picture(frame.image):
             verdict = Verdict.BAD_IMAGE
         if verdict is Verdict.ACCEPTED:
             ring.append(frame)
-            self._forget_frames(ring)
+            self._forget_frames(ring, now_ns)
         return self._streams[frame.camera].note(verdict, frame.stamp_ns)
 
     def refuse(self, name: str, why: str) -> None:
@@ -146,20 +133,18 @@ class InputBuffer:
         jump would be a motion that never was.
         """
         self.notice_time(now_ns)
-        verdict = self._check_state(state, now_ns, frame_id, child_frame_id)
+        newest = self._states.newest
+        if newest is not None and self._is_relic(newest.stamp_ns, state.stamp_ns, now_ns):
+            self._states.forget_after(state.stamp_ns)
+        verdict, why = self._check_state(state, now_ns, frame_id, child_frame_id)
         if verdict.ok:
-            norm = float(np.linalg.norm(state.orientation_xyzw))
-            unit = state.orientation_xyzw / norm
+            unit = state.orientation_xyzw / float(np.linalg.norm(state.orientation_xyzw))
             if verdict is Verdict.POSE_JUMP:
                 self._states.clear()
-            self._states.append(
-                EgoState(
-                    state.stamp_ns, state.position_m, unit, state.linear_mps, state.angular_radps
-                )
-            )
+            self._states.append(replace(state, orientation_xyzw=unit))
             self.odometry_frame = self.odometry_frame or frame_id
             self._child_frame = self._child_frame or child_frame_id
-        return self._streams["odometry"].note(verdict, state.stamp_ns)
+        return self._streams["odometry"].note(verdict, state.stamp_ns, why)
 
     def notice_time(self, now_ns: int) -> bool:
         """Empties everything when the clock went back (a bag loops); True if it did."""
@@ -185,7 +170,7 @@ class InputBuffer:
     @property
     def newest_state(self) -> EgoState | None:
         """The newest odometry, whatever its age."""
-        return self._states[-1] if self._states else None
+        return self._states.newest
 
     def snapshot(self, now_ns: int, tick: int) -> Observation | NotReady:
         """The observation at the newest instant for which every required input exists."""
@@ -261,9 +246,10 @@ class InputBuffer:
     def _newest_common_instant(self) -> int | None:
         """The newest picture of a required camera that no required input is older than."""
         rings = [self._frames[name] for name in self.settings.cameras]
-        if not self._states or not all(rings):
+        newest = self._states.newest
+        if newest is None or not all(rings):
             return None
-        limit_ns = min(self._states[-1].stamp_ns, *(ring[-1].stamp_ns for ring in rings))
+        limit_ns = min(newest.stamp_ns, *(ring[-1].stamp_ns for ring in rings))
         stamps = [f.stamp_ns for ring in rings for f in ring if f.stamp_ns <= limit_ns]
         return max(stamps, default=None)
 
@@ -293,8 +279,7 @@ class InputBuffer:
     def _history(self, t0_ns: int) -> EgoHistory | None:
         need = self.requirements
         span_ns = round((need.history_steps * need.history_step_s + 1.0) * NANOSECONDS)
-        recent = [s for s in self._states if s.stamp_ns >= t0_ns - span_ns]
-        track = OdometryTrack(recent)
+        track = self._states.track_since(t0_ns - span_ns)
         return track.history(t0_ns, need.history_steps, need.history_step_s, MAX_ODOMETRY_GAP_S)
 
     def _too_few(self, camera: str) -> str:
@@ -306,69 +291,43 @@ class InputBuffer:
 
     def _short_history(self, t0_ns: int) -> str:
         need_s = (self.requirements.history_steps - 1) * self.requirements.history_step_s
-        have_s = (t0_ns - self._states[0].stamp_ns) / NANOSECONDS if self._states else 0.0
+        have_s = (t0_ns - self._states.first_ns()) / NANOSECONDS if len(self._states) else 0.0
         if have_s >= need_s:
             return f"odometry: a gap of more than {MAX_ODOMETRY_GAP_S:g} s in the history"
         return f"odometry: covers {max(have_s, 0.0):.2f} of {need_s:.1f} s"
 
     def _check_state(
         self, state: EgoState, now_ns: int, frame_id: str, child_frame_id: str
-    ) -> Verdict:
-        last = self._states[-1] if self._states else None
-        verdict = _check_stamp(state.stamp_ns, last.stamp_ns if last else 0, now_ns)
+    ) -> tuple[Verdict, str]:
+        """The verdict, and its words where they hold more than the verdict's own."""
+        newest = self._states.newest
+        verdict = check_stamp(state.stamp_ns, newest.stamp_ns if newest else 0, now_ns)
+        if verdict is Verdict.ACCEPTED:
+            verdict = check_numbers(state)
         if verdict is not Verdict.ACCEPTED:
-            return verdict
-        numbers = (
-            state.position_m, state.orientation_xyzw, state.linear_mps, state.angular_radps,
-        )  # fmt: skip
-        if not all(np.all(np.isfinite(values)) for values in numbers):
-            return Verdict.NOT_FINITE
-        if abs(float(np.linalg.norm(state.orientation_xyzw)) - 1.0) > 0.05:
-            return Verdict.BAD_QUATERNION
-        if self.odometry_frame and frame_id and frame_id != self.odometry_frame:
-            return Verdict.WRONG_FRAME
-        if self._child_frame and child_frame_id and child_frame_id != self._child_frame:
-            return Verdict.WRONG_CHILD_FRAME
-        return Verdict.POSE_JUMP if last and _pose_jumped(last, state) else Verdict.ACCEPTED
+            return verdict, ""
+        if wrong := check_frame_id(frame_id, self.odometry_frame, "header.frame_id"):
+            return Verdict.WRONG_FRAME, wrong
+        if wrong := check_frame_id(child_frame_id, self._child_frame, "child_frame_id"):
+            return Verdict.WRONG_CHILD_FRAME, wrong
+        jumped = newest is not None and pose_jumped(newest, state)
+        return Verdict.POSE_JUMP if jumped else Verdict.ACCEPTED, ""
 
-    def _forget_frames(self, ring: deque[Frame]) -> None:
+    def _is_relic(self, newest_ns: int, stamp_ns: int, now_ns: int) -> bool:
+        """Whether the newest stamp was one from the future, and a sound one comes after it.
+
+        Without this, one such message would silence its input until its time has come.
+        """
+        ahead_ns = now_ns + round(AHEAD_S * NANOSECONDS)
+        return 0 < stamp_ns <= ahead_ns < newest_ns
+
+    def _forget_frames(self, ring: deque[Frame], now_ns: int) -> None:
         """Drops pictures that no tick can ask for any more: they are megabytes."""
         need = self.requirements
         span_s = need.frames_per_camera * need.frame_interval_s + self.settings.frame_tolerance_s
-        oldest_ns = ring[-1].stamp_ns - round(
+        oldest_ns = min(now_ns, ring[-1].stamp_ns) - round(
             (span_s + self.settings.max_input_age_s) * NANOSECONDS
         )
-        while ring[0].stamp_ns < oldest_ns:
+        most = max(1, MAX_CAMERA_BYTES // ring[-1].image.nbytes)
+        while ring[0].stamp_ns < oldest_ns or len(ring) > most:
             ring.popleft()
-
-
-def _check_stamp(stamp_ns: int, last_ns: int, now_ns: int) -> Verdict:
-    if stamp_ns <= 0:
-        return Verdict.ZERO_STAMP
-    if stamp_ns > now_ns + FUTURE_S * NANOSECONDS:
-        return Verdict.FUTURE_STAMP
-    if stamp_ns == last_ns:
-        return Verdict.EQUAL_STAMP
-    return Verdict.REVERSED_STAMP if stamp_ns < last_ns else Verdict.ACCEPTED
-
-
-def _is_picture(image: object) -> bool:
-    return (
-        isinstance(image, np.ndarray)
-        and image.dtype == np.uint8
-        and image.ndim == 3
-        and image.shape[2] == 3
-        and 0 < image.shape[0] <= MAX_SIDE_PX
-        and 0 < image.shape[1] <= MAX_SIDE_PX
-    )
-
-
-def _pose_jumped(last: EgoState, new: EgoState) -> bool:
-    """Whether the pose moved by more than the twists on both sides explain."""
-    dt_s = (new.stamp_ns - last.stamp_ns) / NANOSECONDS
-    mean = 0.5 * (
-        rotation_matrix(last.orientation_xyzw) @ last.linear_mps
-        + rotation_matrix(new.orientation_xyzw) @ new.linear_mps
-    )
-    surprise_m = float(np.linalg.norm(new.position_m - last.position_m - mean * dt_s))
-    return surprise_m > POSE_JUMP_M + 5.0 * dt_s

@@ -7,6 +7,8 @@ keeps no ROS types: bytes and numbers in, an array or a PictureError out.
 
 from __future__ import annotations
 
+import re
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 __all__ = ["PictureError", "compressed_to_rgb", "raw_to_rgb"]
 
 MAX_SIDE_PX = 8192
+MAX_PIXELS = 1 << 24  # 4096 x 4096: a decoded picture takes 48 MiB at most
 _CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
 _TO_RGB = {
     "bgr8": cv2.COLOR_BGR2RGB,
@@ -21,6 +24,8 @@ _TO_RGB = {
     "bgra8": cv2.COLOR_BGRA2RGB,
     "mono8": cv2.COLOR_GRAY2RGB,
 }
+_PADDING = 4096  # some drivers round a picture's size up
+_VIDEO = ("h264", "h265", "hevc", "vp8", "vp9", "av1", "mpeg")
 
 
 class PictureError(ValueError):
@@ -37,9 +42,10 @@ def raw_to_rgb(
     channels = _CHANNELS.get(encoding.lower())
     if channels is None:
         known = ", ".join(_CHANNELS)
-        raise PictureError(f"encoding '{encoding}' is not supported; publish one of: {known}")
-    if not (0 < height <= MAX_SIDE_PX and 0 < width <= MAX_SIDE_PX):
-        raise PictureError(f"a picture of {width} x {height} pixels is not usable")
+        raise PictureError(
+            f"encoding '{encoding[:40]}' is not supported{_hint(encoding)}; publish one of: {known}"
+        )
+    _check_size(width, height)
     if step < width * channels or len(data) < step * height:
         raise PictureError(f"{len(data)} bytes are too few for {width} x {height} {encoding}")
     flat = np.frombuffer(data, dtype=np.uint8, count=step * height).reshape(height, step)
@@ -55,30 +61,75 @@ def compressed_to_rgb(data: bytes | memoryview, form: str) -> NDArray[np.uint8]:
     `form` is a format text such as `jpeg` or `rgb8; jpeg compressed bgr8`. Raises
     PictureError.
     """
-    words = form.lower()
-    if "compresseddepth" in words:
-        raise PictureError("compressedDepth is not a colour picture; use image/compressed")
-    if words and not any(kind in words for kind in ("jpeg", "jpg", "png")):
-        raise PictureError(f"format '{form}' is not supported; publish JPEG or PNG")
+    swapped = _check_format(form)
     head = bytes(data[:262144])  # metadata may come before the size
     size = _png_size(head) or _jpeg_size(head)
     if size is None:
         raise PictureError("the data is neither JPEG nor PNG, or was cut")
-    width, height = size
-    if not (0 < height <= MAX_SIDE_PX and 0 < width <= MAX_SIDE_PX):
-        raise PictureError(f"a picture of {width} x {height} pixels is not usable")
+    _check_size(*size)
+    if not _is_whole(data):
+        raise PictureError("the picture was cut: it has no end")
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # cameras on cars do not turn
     try:
-        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise PictureError(f"the picture cannot be decoded ({error.err})") from None
+        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+    except (cv2.error, MemoryError) as error:
+        raise PictureError(f"the picture cannot be decoded ({error})") from None
     if image is None:
         raise PictureError("the picture cannot be decoded")
+    if image.shape[:2] != (size[1], size[0]):
+        raise PictureError("the picture's size is not that of its header")
+    if swapped:
+        return np.asarray(image, dtype=np.uint8)
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
+def _check_format(form: str) -> bool:
+    """Reads a format text such as `rgb8; jpeg compressed bgr8`; True where it says that the
+    channels were compressed in the order RGB, as image_transport has it. Raises PictureError.
+    """
+    words = form.lower()
+    shown = form[:60]
+    if "compresseddepth" in words:
+        raise PictureError("compressedDepth is not a colour picture; use image/compressed")
+    if any(codec in words for codec in _VIDEO):
+        raise PictureError(
+            f"format '{shown}' is a video stream (CompressedVideo); publish JPEG or PNG pictures"
+        )
+    if words and not any(kind in words for kind in ("jpeg", "jpg", "png")):
+        raise PictureError(f"format '{shown}' is not supported; publish JPEG or PNG")
+    source, _, target = words.partition("compressed")
+    if "bayer" in source and "bgr" not in target and "rgb" not in target:
+        raise PictureError(f"format '{shown}' is a raw Bayer mosaic; publish colour pictures")
+    if re.search(r"(?<!\d)(16|32)", source):
+        raise PictureError(f"format '{shown}' has more than 8 bits; publish 8-bit colour pictures")
+    return target.strip().startswith("rgb")
+
+
+def _hint(encoding: str) -> str:
+    words = encoding.lower()
+    if words.startswith("bayer"):
+        return " (a raw Bayer mosaic: run it through image_proc)"
+    return " (more than 8 bits)" if re.search(r"16|32|64", words) else ""
+
+
+def _check_size(width: int, height: int) -> None:
+    sides = 0 < height <= MAX_SIDE_PX and 0 < width <= MAX_SIDE_PX
+    if not sides or width * height > MAX_PIXELS:
+        raise PictureError(f"a picture of {width} x {height} pixels is not usable")
+
+
+def _is_whole(data: bytes | memoryview) -> bool:
+    """Whether the end marker is there: a decoder would make up what is missing."""
+    tail = bytes(data[-_PADDING:])
+    return b"\xff\xd9" in tail if bytes(data[:2]) == b"\xff\xd8" else b"IEND" in tail
+
+
 def _png_size(head: bytes) -> tuple[int, int] | None:
-    if head[:8] != b"\x89PNG\r\n\x1a\n" or len(head) < 24:
+    """Width and height. Raises PictureError for more than 8 bits a channel: a depth picture."""
+    if head[:8] != b"\x89PNG\r\n\x1a\n" or len(head) < 25:
         return None
+    if head[24] > 8:
+        raise PictureError(f"a PNG of {head[24]} bits a channel; publish 8-bit colour pictures")
     return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
 
 

@@ -24,6 +24,7 @@ from rsd_planner.worker.client import Answer, Outcome, WorkerClient, WorkerPhase
 
 __all__ = ["PlannerState", "PlanningSession", "SessionHealth", "TickOutput"]
 
+MAX_HINT = 1000  # characters of a route hint
 FROZEN_S = 0.5  # a ROS clock that stands still for longer on the steady clock is frozen
 
 
@@ -173,7 +174,7 @@ class PlanningSession:
     def set_navigation(self, text: str) -> None:
         """A route hint; it holds until the next one."""
         with self._lock:
-            self._buffer.navigation = text[:1000]
+            self._buffer.navigation = _clean(text)
 
     # -- ticks -------------------------------------------------------------------------
 
@@ -250,7 +251,7 @@ class PlanningSession:
             self._missing = result.missing
             self._counts.plan_tick = result.tick
             self._plan_t0_ns = result.t0_ns
-            followable = self._fallback.accept(result)
+            followable = self._fallback.accept(result, now_ns)
             frame_id = self._buffer.odometry_frame
             self._publish(TickOutput(followable, result, frame_id, self._picture))
             self._note_time(answer)
@@ -372,6 +373,12 @@ class PlanningSession:
         if now_ns == 0:
             return "use_sim_time is set but nothing publishes /clock"
         return "the ROS clock stands still: is the simulation or bag paused?"
+
+
+def _clean(text: str) -> str:
+    """A route hint without what could pass for a token of the prompt, or no text at all."""
+    sound = text[:MAX_HINT].encode("utf-8", "replace").decode()
+    return "".join(c for c in sound if c.isprintable()).replace("<|", "").replace("|>", "")
 
 
 def _inactive_state(worker: WorkerStatus) -> PlannerState:

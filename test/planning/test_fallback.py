@@ -39,7 +39,7 @@ def check_stop(stop: Followable, ego: EgoState, now_ns: int) -> None:
 
 def test_the_three_stages_follow_one_another() -> None:
     fallback = Fallback(SETTINGS)
-    model = fallback.accept(result_at())
+    model = fallback.accept(result_at(), T0_NS)
     assert (model.source, model.plan_tick, len(model.path)) == (PlanSource.MODEL, 7, 64)
     now = T0_NS + 450 * MS
     last = fallback.decide(9, now, ego_at(now))
@@ -54,12 +54,12 @@ def test_the_three_stages_follow_one_another() -> None:
     assert stop is not None
     assert (stop.source, stop.plan_tick, stop.t0_ns) == (PlanSource.SAFE_STOP, 7, T0_NS)
     check_stop(stop, ego_at(now), now)
-    assert fallback.accept(result_at(now, 13)).source is PlanSource.MODEL
+    assert fallback.accept(result_at(now, 13), now).source is PlanSource.MODEL
 
 
 def test_no_odometry_no_path() -> None:
     fallback = Fallback(SETTINGS)
-    fallback.accept(result_at())
+    fallback.accept(result_at(), T0_NS)
     now = T0_NS + 100 * MS
     assert fallback.decide(8, now, None) is None
     assert fallback.decide(8, now, ego_at(now - 600 * MS)) is None
@@ -79,7 +79,7 @@ def test_a_moving_car_without_a_plan_stops_on_its_curve_and_a_standing_one_waits
 
 def test_a_car_that_left_the_plan_is_stopped_where_it_is() -> None:
     fallback = Fallback(SETTINGS)
-    fallback.accept(result_at())
+    fallback.accept(result_at(), T0_NS)
     now = T0_NS + 200 * MS
     beside = ego_at(now, position_m=ego_at(now).position_m + np.array([0, 4.0, 0]))
     stop = fallback.decide(8, now, beside)
@@ -90,7 +90,7 @@ def test_a_car_that_left_the_plan_is_stopped_where_it_is() -> None:
 
 def test_a_stop_longer_than_the_plan_goes_on_straight() -> None:
     fallback = Fallback(SETTINGS)
-    fallback.accept(result_at(trajectory=straight(8.0, -7.9)))
+    fallback.accept(result_at(trajectory=straight(8.0, -7.9)), T0_NS)
     now = T0_NS + 1000 * MS
     fast = ego_at(now, linear_mps=np.array([20.0, 0.0, 0.0]))
     stop = fallback.decide(8, now, fast)
@@ -129,7 +129,7 @@ def test_whatever_arrives_what_is_followed_is_fresh_and_feasible(
             result = result_at(now - 300 * MS, trajectory=wrong)
             if not check_plan(result, ego, SETTINGS):
                 assert kind == "plan"
-                fallback.accept(result)
+                fallback.accept(result, now)
         followed = fallback.decide(1, now, None if kind == "no odometry" else ego)
         if kind == "no odometry":
             assert followed is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rsd_planner.config import ModelRequirements, PlannerSettings
-from rsd_planner.planning.input_buffer import InputBuffer, NotReady, Verdict
+from rsd_planner.planning.ego_history import OdometryTrack
+from rsd_planner.planning.input_buffer import InputBuffer, NotReady
+from rsd_planner.planning.input_checks import Verdict
 from rsd_planner.types import NANOSECONDS, Observation
 
 MS = 1_000_000
@@ -79,11 +82,18 @@ def test_bad_odometry_is_refused_by_name() -> None:
     assert verdict(replace(good, linear_mps=nan - np.inf)) is Verdict.NOT_FINITE
     assert verdict(replace(good, orientation_xyzw=np.zeros(4))) is Verdict.BAD_QUATERNION
     assert verdict(good, frame="map") is Verdict.WRONG_FRAME
+    assert "header.frame_id is 'map', expected is 'odom'" in buffer.health(now)[-1].last_drop
     assert verdict(good, child="imu") is Verdict.WRONG_CHILD_FRAME
+    assert verdict(good, frame="") is Verdict.WRONG_FRAME
+    assert verdict(replace(good, stamp_ns=now - 11 * NANOSECONDS)) is Verdict.PAST_STAMP
+    assert verdict(replace(good, position_m=np.full(3, 1e300))) is Verdict.OUT_OF_RANGE
+    assert verdict(replace(good, linear_mps=np.full(3, 400.0))) is Verdict.OUT_OF_RANGE
+    assert verdict(replace(good, angular_radps=np.full(3, 40.0))) is Verdict.OUT_OF_RANGE
+    assert verdict(replace(good, orientation_xyzw=np.full(4, 1e200))) is Verdict.BAD_QUATERNION
     assert verdict(good) is Verdict.ACCEPTED
     health = {h.name: h for h in buffer.health(now)}["odometry"]
-    assert (health.dropped, health.received) == (9, 160)
-    assert health.last_drop == Verdict.WRONG_CHILD_FRAME.value
+    assert (health.dropped, health.received) == (15, 166)
+    assert health.last_drop == Verdict.BAD_QUATERNION.value
     assert health.rate_hz == pytest.approx(50.0)
 
 
@@ -105,21 +115,64 @@ def test_bad_pictures_are_refused_by_name() -> None:
 def test_a_jump_of_the_pose_starts_the_history_anew() -> None:
     buffer, now = filled_buffer()
     moved = dataclasses.replace(state_at(now), position_m=np.array([500.0, 0.0, 0.0]))
-    assert buffer.add_state(moved, now, "odom") is Verdict.POSE_JUMP
+    assert buffer.add_state(moved, now, "odom", "base_link") is Verdict.POSE_JUMP
     assert isinstance(buffer.snapshot(now, 1), NotReady)
+    health = buffer.health(now)[-1]
+    assert (health.dropped, health.last_drop) == (0, Verdict.POSE_JUMP.value)
     assert buffer.newest_state is not None
     assert buffer.newest_state.position_m[0] == 500.0
+
+
+def test_a_jump_of_the_heading_is_one_of_the_pose() -> None:
+    buffer, now = filled_buffer()
+    good = state_at(now)
+    turned = dataclasses.replace(good, orientation_xyzw=np.array([0.0, 0.0, 0.6, 0.8]))
+    assert buffer.add_state(turned, now, "odom", "base_link") is Verdict.POSE_JUMP
+    spinning, _ = filled_buffer()
+    still = dataclasses.replace(good, orientation_xyzw=state_at(now).orientation_xyzw * -1.0)
+    assert spinning.add_state(still, now, "odom", "base_link") is Verdict.ACCEPTED  # same rotation
+
+
+@pytest.mark.parametrize("ahead_ms", [300, 1900])
+def test_one_stamp_from_the_future_does_not_silence_its_input(ahead_ms: int) -> None:
+    buffer, now = filled_buffer()
+    assert buffer.add_state(state_at(now + ahead_ms * MS), now, "odom", "base_link").ok
+    assert buffer.add_frame(picture("front_wide", now + ahead_ms * MS), now).ok
+    for step in range(5):
+        then = now + 20 * step * MS
+        assert buffer.add_state(state_at(then), then, "odom", "base_link").ok
+        assert buffer.add_frame(picture("front_wide", then), then).ok
+    assert observe(buffer, then).t0_ns == then
+    assert buffer.newest_state is not None
+    assert buffer.newest_state.stamp_ns == then
+
+
+def test_stamps_that_all_run_ahead_of_a_lagging_clock_are_kept() -> None:
+    buffer, now = filled_buffer()
+    lagging = now - 800 * MS
+    assert buffer.add_frame(picture("front_wide", now), lagging).ok
+    before = picture("front_wide", now - 50 * MS)
+    assert buffer.add_frame(before, lagging) is Verdict.REVERSED_STAMP
+
+
+def test_huge_pictures_fill_no_more_than_their_share_of_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rsd_planner.planning.input_buffer.MAX_CAMERA_BYTES", 300)
+    buffer, now = filled_buffer()
+    assert sum(f.image.nbytes for f in buffer._frames["front_wide"]) <= 300
+    assert buffer.add_frame(picture("front_wide", now), now).ok
 
 
 def test_a_clock_that_goes_back_empties_the_buffer_and_it_recovers() -> None:
     buffer, now = filled_buffer()
     epoch = buffer.epoch
-    assert buffer.add_state(state_at(START_NS), START_NS, "odom") is Verdict.ACCEPTED
+    assert buffer.add_state(state_at(START_NS), START_NS, "odom", "base_link") is Verdict.ACCEPTED
     assert buffer.epoch == epoch + 1
     assert isinstance(buffer.snapshot(START_NS, 1), NotReady)
     again, now = filled_buffer()
     for stamp in range(START_NS + 20 * MS, now, 20 * MS):
-        assert buffer.add_state(state_at(stamp), stamp, "odom").ok
+        assert buffer.add_state(state_at(stamp), stamp, "odom", "base_link").ok
         if stamp % (100 * MS) == 0:
             assert buffer.add_frame(picture("front_wide", stamp), stamp).ok
     assert observe(buffer, now).t0_ns >= observe(again, now).t0_ns
@@ -154,11 +207,42 @@ def test_skewed_cameras_do_not_freeze_t0_unseen() -> None:
     buffer, now = filled_buffer(settings=both)
     later = now + 450 * MS
     for stamp in range(now, later, 20 * MS):
-        buffer.add_state(state_at(stamp), later, "odom")
+        assert buffer.add_state(state_at(stamp), later, "odom", "base_link").ok
         buffer.add_frame(picture("left", stamp), later)
     found = buffer.snapshot(later, 1)
     assert isinstance(found, NotReady)
     assert "right" in found.reasons[0]
+
+
+def test_the_observation_is_that_of_a_track_of_plain_states() -> None:
+    buffer = InputBuffer(PlannerSettings.from_mapping({}), ModelRequirements())
+    random = np.random.default_rng(0)
+    states = []
+    for stamp in range(START_NS, START_NS + 70 * NANOSECONDS, 20 * MS):  # the ring wraps
+        jittered = stamp + int(random.integers(0, 9 * MS))
+        made = state_at(jittered)
+        q = made.orientation_xyzw / np.linalg.norm(made.orientation_xyzw)
+        states.append(dataclasses.replace(made, orientation_xyzw=q))
+        assert buffer.add_state(made, jittered, "odom").ok
+        if stamp % (100 * MS) == 0:
+            assert buffer.add_frame(picture("front_wide", stamp), jittered).ok
+    seen = observe(buffer, jittered)
+    expected = OdometryTrack(states).history(seen.t0_ns, 16, 0.1, 0.5)
+    assert expected is not None
+    assert np.array_equal(seen.history.position_m, expected.position_m)
+    assert np.array_equal(seen.history.rotation, expected.rotation)
+    for name in ("position_m", "orientation_xyzw", "linear_mps", "angular_radps"):
+        assert np.array_equal(getattr(seen.history.now, name), getattr(expected.now, name))
+
+
+def test_a_snapshot_costs_little() -> None:
+    buffer, now = filled_buffer(8.0)
+    took_ms = []
+    for tick in range(200):
+        began = time.perf_counter()
+        buffer.snapshot(now, tick)
+        took_ms.append(1e3 * (time.perf_counter() - began))
+    assert min(took_ms) < 0.4
 
 
 @settings(max_examples=25, deadline=None)

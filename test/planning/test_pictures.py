@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+
 import cv2
 import numpy as np
 import pytest
@@ -66,10 +68,85 @@ def test_hostile_and_damaged_compressed_pictures() -> None:
         compressed_to_rgb(bytes(huge), "png")
     with pytest.raises(PictureError, match="compressedDepth"):
         compressed_to_rgb(png.tobytes(), "16UC1; compressedDepth png")
-    with pytest.raises(PictureError, match="h264"):
+    with pytest.raises(PictureError, match="video stream"):
         compressed_to_rgb(b"", "h264")
     with pytest.raises(PictureError):
         compressed_to_rgb(png.tobytes()[:20], "png")
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ("16UC1; compressedDepth png", "compressedDepth"),
+        ("32FC1; compressedDepth rvl", "compressedDepth"),
+        ("h264", "CompressedVideo"),
+        ("av1", "CompressedVideo"),
+        ("bayer_rggb8; jpeg compressed ", "Bayer"),
+        ("mono16; png compressed ", "more than 8 bits"),
+        ("16UC1; png compressed ", "more than 8 bits"),
+        ("rgb16; png compressed bgr16", "more than 8 bits"),
+        ("tiff", "publish JPEG or PNG"),
+    ],
+)
+def test_formats_that_are_refused_by_name(form: str, words: str) -> None:
+    _, png = cv2.imencode(".png", RED)
+    with pytest.raises(PictureError, match=words):
+        compressed_to_rgb(png.tobytes(), form)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "",
+        "jpeg",
+        "JPEG",
+        "image/png",
+        "rgb8; jpeg compressed bgr8",
+        "bgra8; png compressed bgr8",
+        "bayer_rggb8; jpeg compressed bgr8",
+        "mono8; jpeg compressed ",
+    ],
+)
+def test_formats_that_are_read(form: str) -> None:
+    _, png = cv2.imencode(".png", RED[..., ::-1])
+    assert np.array_equal(compressed_to_rgb(png.tobytes(), form), RED)
+
+
+def test_channels_that_were_compressed_as_rgb_are_not_swapped() -> None:
+    _, png = cv2.imencode(".png", RED)  # without turning RGB into BGR first
+    assert np.array_equal(compressed_to_rgb(png.tobytes(), "rgb8; png compressed rgb8"), RED)
+
+
+def test_a_deep_png_is_refused_whatever_its_format_says() -> None:
+    _, png = cv2.imencode(".png", np.zeros((4, 6), np.uint16))
+    with pytest.raises(PictureError, match="16 bits"):
+        compressed_to_rgb(png.tobytes(), "png")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_cut_pictures_are_refused_wherever_they_end(suffix: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    whole = cv2.imencode(suffix, noise)[1].tobytes()
+    assert compressed_to_rgb(whole + bytes(900), "png").shape == (40, 60, 3)  # padded, not cut
+    for end in range(0, len(whole) - 12, 37):
+        with pytest.raises(PictureError):
+            compressed_to_rgb(whole[:end], "png")
+
+
+@pytest.mark.parametrize("sides", [(60_000, 60_000), (8192, 8192), (65_535, 1), (1, 40_000)])
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_hostile_header_costs_no_memory(suffix: str, sides: tuple[int, int]) -> None:
+    width, height = sides
+    data = bytearray(cv2.imencode(suffix, RED)[1].tobytes())
+    if suffix == ".png":
+        data[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    else:
+        at = data.index(b"\xff\xc0") + 5
+        data[at : at + 4] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(PictureError, match="not usable"):
+        compressed_to_rgb(bytes(data), "jpeg")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 20_000
 
 
 @settings(max_examples=200, deadline=None)

@@ -2,8 +2,7 @@
 
 Follows the planner step by step (prompt, prefill, greedy tokens, cache closed, flow) with a
 batch where that has one sequence; a test holds the two together. For evaluation: no drafts, no
-time measured. Assumes one camera and pictures of equal size, already as the image processor
-resizes them.
+time measured. Assumes one camera and pictures of equal size.
 """
 
 from __future__ import annotations
@@ -15,13 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
+from rsd_planner.models.checkpoint import Checkpoint
 from rsd_planner.models.flat_rope import mrope_positions
-from rsd_planner.models.tokenizer import TextCodec
 from rsd_planner.models.vision_batch import BatchedTower
 from rsd_planner.models.vla import Vla, run_text_stack
-from rsd_planner.planning.prompt import PromptBuilder
+from rsd_planner.planning.prompt import make_prompt_builder
 
 __all__ = ["BatchedModel", "PictureFeatures"]
 
@@ -46,9 +46,7 @@ class BatchedModel:
 
     def __init__(
         self,
-        vla: Vla,
-        codec: TextCodec,
-        prompts: PromptBuilder,
+        checkpoint: Checkpoint,
         size: tuple[int, int],
         *,
         camera: str = "front_wide",
@@ -56,12 +54,14 @@ class BatchedModel:
         max_tokens: int = 64,
     ) -> None:
         """`size` is (height, width) of the pictures, `pictures` how many a tick shows."""
+        vla, codec = checkpoint.vla, checkpoint.codec
         self._vla, self._codec, self._max_tokens = vla, codec, max_tokens
-        self._tower = BatchedTower(vla.vlm.model.visual, *size)
+        self._size = _processed_size(checkpoint, size)
+        self._tower = BatchedTower(vla.vlm.model.visual, *self._size)
         merge = vla.vlm.config.vision_config.spatial_merge_size
         grid = self._tower.grid_thw
         tokens = grid[1] * grid[2] // merge**2
-        self._template = prompts.template(((camera, tokens),) * pictures)
+        self._template = make_prompt_builder(checkpoint).template(((camera, tokens),) * pictures)
         self._is_image = self._template == vla.vlm.config.image_token_id
         self._is_history = self._template == codec.id_of("<|traj_history|>")
         self._positions = torch.from_numpy(
@@ -84,8 +84,8 @@ class BatchedModel:
         """Features of pictures (pictures, height, width, 3)."""
         merged, deepstack = [], []
         for start in range(0, len(images), _PICTURES_AT_ONCE):
-            part = torch.from_numpy(images[start : start + _PICTURES_AT_ONCE])
-            _, tokens, deep = self._tower(part)
+            part = _resized(images[start : start + _PICTURES_AT_ONCE], self._size)
+            _, tokens, deep = self._tower(torch.from_numpy(part))
             merged.append(tokens)
             deepstack.append(deep)
         layers = zip(*deepstack, strict=True)
@@ -235,6 +235,23 @@ class BatchedModel:
         logits = self._vla.vlm.lm_head(hidden).float()  # (ticks, vocab)
         logits[:, self._masked] = -torch.inf
         return logits
+
+
+def _processed_size(checkpoint: Checkpoint, size: tuple[int, int]) -> tuple[int, int]:
+    """The size that the checkpoint's image processor makes of pictures (height, width)."""
+    blank = np.zeros((*size, 3), np.uint8)
+    made = checkpoint.image_processor(images=[blank], return_tensors="pt")
+    _, rows, columns = (int(v) for v in made["image_grid_thw"][0])
+    patch = checkpoint.vla.vlm.config.vision_config.patch_size
+    return rows * patch, columns * patch
+
+
+def _resized(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Pictures (n, height, width, 3) as the image processor resizes them."""
+    if images.shape[1:3] == size:
+        return images
+    small = (Image.fromarray(i).resize(size[::-1], Image.Resampling.BICUBIC) for i in images)
+    return np.stack([np.asarray(image) for image in small])
 
 
 class _BatchCache:

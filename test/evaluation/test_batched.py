@@ -16,11 +16,10 @@ from rsd_planner.evaluation.paths import medoid
 from rsd_planner.models.checkpoint import load_checkpoint
 from rsd_planner.models.presets import write_random_checkpoint
 from rsd_planner.planning.planner import Planner
-from rsd_planner.planning.prompt import make_prompt_builder
 from rsd_planner.types import Draft, EgoHistory, EgoState, Frame, Observation
 
 TICKS, SAMPLES, MAX_TOKENS, SEED = 7, 3, 12, 5
-SIZE = (32, 64)
+SIZE = (48, 96)  # the checkpoint resizes to 32 × 64
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +45,12 @@ def planner(folder):
 
 @pytest.fixture(scope="module")
 def model(folder):
-    checkpoint = load_checkpoint(folder)
-    prompts = make_prompt_builder(checkpoint)
-    return BatchedModel(checkpoint.vla, checkpoint.codec, prompts, SIZE, max_tokens=MAX_TOKENS)
+    return BatchedModel(load_checkpoint(folder), SIZE, max_tokens=MAX_TOKENS)
 
 
 @pytest.fixture(scope="module")
 def scenes():
-    """Pictures (n, 32, 64, 3), ticks' indices into them, and histories with rotations."""
+    """Pictures (n, 48, 96, 3), ticks' indices into them, and histories with rotations."""
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 255, (TICKS + 3, *SIZE, 3), dtype=np.uint8)
     shown = np.arange(TICKS)[:, None] + np.arange(4)
@@ -102,8 +99,7 @@ def test_texts_of_different_lengths_are_the_planners(folder, planner, scenes, ba
     end = min(counts, key=lambda token: (abs(counts[token] - 2), token))
     checkpoint = load_checkpoint(folder)
     checkpoint.codec.end = end
-    prompts = make_prompt_builder(checkpoint)
-    model = BatchedModel(checkpoint.vla, checkpoint.codec, prompts, SIZE, max_tokens=MAX_TOKENS)
+    model = BatchedModel(checkpoint, SIZE, max_tokens=MAX_TOKENS)
     parts = replace(planner.parts, limits=replace(planner.parts.limits, end_token=end))
     own = Planner(parts, planner.drafter, planner.acceptance, SEED)
     pictures, shown, xyz, rot = scenes

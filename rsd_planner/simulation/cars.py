@@ -1,61 +1,109 @@
-"""How vehicles look: body, windows, wheels, and brake lamps that are easy to see.
+"""How vehicles look: body, windows, wheels, and lamps that are easy to see.
 
-Local frame: x forward, y left, z up, origin in the middle of the footprint.
+Local frame: x forward, y left, z up, origin in the middle of the footprint. Brake lamps and turn
+indicators are larger than real ones, so that they survive in small pictures.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+import numpy as np
+
 from rsd_planner.simulation.classes import PixelClass
 from rsd_planner.simulation.mesh import Colour, Mesh
-from rsd_planner.simulation.traffic import KINDS
 
-__all__ = ["body", "lamps", "shadow"]
+__all__ = ["Size", "body", "brake_lamps", "indicator", "shadow"]
+
+Size = tuple[float, float, float]  # length, width, height in metres
 
 _GLASS = (38, 48, 60)
 _TYRE = (22, 22, 24)
+_RIM = (168, 172, 176)
 _LAMP_ON = (255, 36, 24)
 _LAMP_OFF = (104, 22, 26)
+_TAIL_LIGHT = (150, 14, 16)
+_HEADLIGHT = (250, 248, 226)
+_AMBER = (255, 176, 0)
 _VEHICLE = PixelClass.VEHICLE
+_REAR_LAMPS_M = {"car": (0.6, 0.92), "van": (0.8, 1.2), "truck": (0.62, 1.02)}  # low, high
 
 
-def body(kind: str, colour: Colour, shade: float) -> Mesh:
-    """Everything but the rear lamps."""
-    mesh = Mesh(shade)
-    length, width, height = KINDS[kind]
+@lru_cache(maxsize=256)
+def body(kind: str, size: Size, colour: Colour, sun: float) -> Mesh:
+    """Everything but the lamps that change."""
+    mesh = Mesh(sun)
+    length, width, height = size
     x, y = length / 2, width / 2
-    _wheels(mesh, x, y, 0.36 if kind == "truck" else 0.31)
+    radius = 0.48 if kind == "truck" else 0.33
+    axles = {"truck": (-0.78, -0.5, 0.72)}.get(kind, (-0.58, 0.62))
+    for axle in axles:
+        for side in (-1, 1):
+            _wheel(mesh, axle * x, side * y, radius)
     if kind == "car":
         _car(mesh, x, y, height, colour)
     elif kind == "van":
         _van(mesh, x, y, height, colour)
     else:
         _truck(mesh, x, y, height, colour)
-    _front(mesh, x, y)
+    _front(mesh, x, y, 0.75 if kind == "truck" else 0.58)
     return mesh
 
 
-def lamps(kind: str, lit: bool) -> Mesh:
+@lru_cache(maxsize=64)
+def brake_lamps(kind: str, size: Size, lit: bool, night: bool) -> Mesh:
     """The rear lamps: two large ones and, when lit, a third one high in the middle."""
     mesh = Mesh()
-    length, width, height = KINDS[kind]
+    length, width, height = size
     x, y = -length / 2 - 0.03, width / 2
-    low, high = {"car": (0.58, 0.9), "van": (0.75, 1.15), "truck": (0.6, 1.0)}[kind]
-    wide = 0.52 if lit else 0.44
-    colour, label = (_LAMP_ON, PixelClass.BRAKE_LAMP_ON) if lit else (_LAMP_OFF, PixelClass.VEHICLE)
-    for a, b in ((y - wide, y), (-y, -y + wide)):
-        _rear(mesh, x, (a, b), (low, high), colour, label)
+    up = _REAR_LAMPS_M[kind]
+    wide = 0.54 if lit else 0.44
+    colour = _LAMP_ON if lit else _TAIL_LIGHT if night else _LAMP_OFF
+    label = PixelClass.BRAKE_LAMP_ON if lit else _VEHICLE
+    for across in ((y - wide, y), (-y, -y + wide)):
+        _rear(mesh, x, across, up, colour, label, glow=lit or night)
     if lit:
         third = {"car": 1.22, "van": height - 0.28, "truck": height - 0.35}[kind]
         at = x + (0.42 if kind == "car" else 0.0)
-        _rear(mesh, at, (-0.4, 0.4), (third, third + 0.13), colour, label)
+        _rear(mesh, at, (-0.4, 0.4), (third, third + 0.13), colour, label, glow=True)
     return mesh
 
 
-def shadow(kind: str) -> Mesh:
+@lru_cache(maxsize=64)
+def indicator(kind: str, size: Size, side: int) -> Mesh:
+    """The lit amber lamps of one side (1 left, -1 right): rear, front and flank."""
+    mesh = Mesh()
+    length, width, height = size
+    x, y = length / 2, width / 2
+    high = _REAR_LAMPS_M[kind][0] - 0.02
+    low = max(0.24, high - 0.34)
+    label = PixelClass.INDICATOR_ON
+
+    def across(at: float, inner: float, outer: float, up: tuple[float, float]) -> None:
+        a, b = side * inner, side * outer
+        corners = [(at, a, up[0]), (at, b, up[0]), (at, b, up[1]), (at, a, up[1])]
+        mesh.quad(corners, _AMBER, label, glow=True)
+
+    def along(start: float, end: float, up: tuple[float, float]) -> None:
+        at = side * (y + 0.05)
+        corners = [(start, at, up[0]), (end, at, up[0]), (end, at, up[1]), (start, at, up[1])]
+        mesh.quad(corners, _AMBER, label, glow=True)
+
+    for end in (-x - 0.05, x + 0.05):
+        across(end, y - 0.46, y + 0.06, (low, high))
+    along(-x - 0.05, -x + 0.4, (low, high))
+    along(x - 0.4, x + 0.05, (low, high))
+    along(0.3 * x, 0.3 * x + 0.34, (0.72, 0.94))
+    if kind != "car":  # a second one under the roof, above whatever stands behind
+        across(-x - 0.04, y - 0.46, y + 0.02, (height - 0.42, height - 0.1))
+    return mesh
+
+
+@lru_cache(maxsize=64)
+def shadow(size: Size) -> Mesh:
     """A dark patch on the road below; it makes the distance visible."""
     mesh = Mesh()
-    length, width, _ = KINDS[kind]
-    x, y = length / 2 + 0.15, width / 2 + 0.18
+    x, y = size[0] / 2 + 0.15, size[1] / 2 + 0.18
     corners = [(-x, -y, 0), (x, -y, 0), (x, y, 0), (-x, y, 0)]
     mesh.quad(corners, (36, 37, 40), PixelClass.ROAD, flat=True)
     return mesh
@@ -68,38 +116,39 @@ def _rear(
     up: tuple[float, float],
     colour: Colour,
     label: PixelClass,
+    glow: bool = False,
 ) -> None:
     (a, b), (low, high) = across, up
-    mesh.quad([(x, b, low), (x, a, low), (x, a, high), (x, b, high)], colour, label, flat=True)
+    corners = [(x, b, low), (x, a, low), (x, a, high), (x, b, high)]
+    mesh.quad(corners, colour, label, flat=True, glow=glow)
 
 
-def _wheels(mesh: Mesh, x: float, y: float, radius: float) -> None:
-    for cx in (-0.6 * x, 0.62 * x):
-        for side in (-1, 1):
-            y0, y1 = sorted((side * (y + 0.01), side * (y - 0.22)))
-            bottom = [(cx - radius * 0.6, y0, 0.0), (cx + radius * 0.6, y0, 0.0),
-                      (cx + radius * 0.6, y1, 0.0), (cx - radius * 0.6, y1, 0.0)]  # fmt: skip
-            top = [(cx - radius, y0, radius), (cx + radius, y0, radius),
-                   (cx + radius, y1, radius), (cx - radius, y1, radius)]  # fmt: skip
-            mesh.prism(bottom, top, _TYRE, _VEHICLE, lid=False)
-            mesh.box((cx - radius, y0, radius), (cx + radius, y1, 1.7 * radius), _TYRE, _VEHICLE)
+def _wheel(mesh: Mesh, x: float, y: float, radius: float) -> None:
+    """A tyre's outer side with a rim, and its tread; `y` is that of the outer side."""
+    side = float(np.sign(y))
+    out, inside = y + 0.015 * side, y - 0.22 * side
+    angles = np.arange(11) * np.pi / 5
+    ring = radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)  # (11, 2) x, z
+    for i in range(10):
+        a, b = ring[i], ring[i + 1]
+        mesh.quad(
+            [(x + a[0], out, radius + a[1]), (x + b[0], out, radius + b[1]),
+             (x + b[0], inside, radius + b[1]), (x + a[0], inside, radius + a[1])],
+            _TYRE, _VEHICLE, flat=True,
+        )  # fmt: skip
+    for scale, colour, at in ((1.0, _TYRE, out), (0.55, _RIM, out + 0.01 * side)):
+        rim = [(x + scale * p[0], at, radius + scale * p[1]) for p in ring]
+        for i in range(1, 8, 2):
+            mesh.quad([rim[0], rim[i], rim[i + 1], rim[i + 2]], colour, _VEHICLE, flat=True)
 
 
-def _front(mesh: Mesh, x: float, y: float) -> None:
-    for a, b in ((y - 0.45, y - 0.05), (-y + 0.05, -y + 0.45)):
-        corners = [
-            (x + 0.02, a, 0.58),
-            (x + 0.02, b, 0.58),
-            (x + 0.02, b, 0.78),
-            (x + 0.02, a, 0.78),
-        ]
-        mesh.quad(corners, (245, 243, 220), _VEHICLE, flat=True)
-    corners = [
-        (x + 0.02, -0.5, 0.4),
-        (x + 0.02, 0.5, 0.4),
-        (x + 0.02, 0.5, 0.62),
-        (x + 0.02, -0.5, 0.62),
-    ]
+def _front(mesh: Mesh, x: float, y: float, low: float) -> None:
+    at = x + 0.02
+    for a, b in ((y - 0.47, y - 0.05), (-y + 0.05, -y + 0.47)):
+        corners = [(at, a, low), (at, b, low), (at, b, low + 0.2), (at, a, low + 0.2)]
+        mesh.quad(corners, _HEADLIGHT, _VEHICLE, glow=True)
+    corners = [(at, -0.5, low - 0.2), (at, 0.5, low - 0.2), (at, 0.5, low + 0.04),
+               (at, -0.5, low + 0.04)]  # fmt: skip
     mesh.quad(corners, (30, 30, 34), _VEHICLE, flat=True)
 
 
@@ -108,19 +157,39 @@ def _ring(x0: float, x1: float, y: float, z: float) -> list[tuple[float, float, 
 
 
 def _car(mesh: Mesh, x: float, y: float, height: float, colour: Colour) -> None:
-    mesh.prism(_ring(-x, x, y, 0.22), _ring(-x, x, y, 0.62), colour, _VEHICLE)
+    mesh.prism(_ring(-x, x, y, 0.24), _ring(-x, x, y, 0.62), colour, _VEHICLE)
     mesh.prism(_ring(-x, x, y, 0.62), _ring(-x + 0.06, x - 0.22, y - 0.06, 0.92), colour, _VEHICLE)
-    base, roof = (-x + 0.12, x - 1.25, y - 0.08), (-x + 0.75, x - 2.15, y - 0.26)
+    base, roof = (-x + 0.12, x - 1.25, y - 0.08), (-x + 0.75, x - 2.05, y - 0.26)
     mesh.prism(_ring(*base, 0.92), _ring(*roof, height), _GLASS, _VEHICLE, lid=False)
     mesh.quad(_ring(roof[0] - 0.02, roof[1] + 0.02, roof[2] + 0.02, height), colour, _VEHICLE)
-    # Pillars: the roof reaches down at the corners.
-    for bx, rx in ((base[0], roof[0]), (base[1], roof[1])):
+    # The roof reaches down in pillars: at the corners, and between the doors.
+    for bx, rx in ((base[0], roof[0]), (base[1], roof[1]), (0.06 * x, 0.02 * x)):
         for side in (-1, 1):
-            low, high = side * (base[2] + 0.01), side * (roof[2] + 0.01)
+            low, high = side * (base[2] + 0.015), side * (roof[2] + 0.015)
             foot = [(bx - 0.07, low, 0.92), (bx + 0.07, low, 0.92)]
             head = [(rx + 0.06, high, height), (rx - 0.06, high, height)]
             mesh.quad(foot + head, colour, _VEHICLE)
+    _lines_of_doors(mesh, (-0.42 * x, 0.06 * x, 0.44 * x), y + 0.01, (0.3, 0.88), colour)
+    _sills(mesh, x, y, 0.24)
     _plate(mesh, x, 0.36)
+
+
+def _lines_of_doors(
+    mesh: Mesh, places: tuple[float, ...], y: float, up: tuple[float, float], colour: Colour
+) -> None:
+    red, green, blue = (int(0.6 * c) for c in colour)
+    for at in places:
+        for side in (-1, 1):
+            a, b = at - 0.025, at + 0.025
+            corners = [(a, side * y, up[0]), (b, side * y, up[0]),
+                       (b, side * y, up[1] - 0.26), (a, side * y, up[1] - 0.26)]  # fmt: skip
+            mesh.quad(corners, (red, green, blue), _VEHICLE, flat=True)
+
+
+def _sills(mesh: Mesh, x: float, y: float, low: float) -> None:
+    """The dark underside between the wheels."""
+    mesh.prism(_ring(-x + 0.1, x - 0.1, y - 0.08, 0.12), _ring(-x + 0.1, x - 0.1, y - 0.08, low),
+               (26, 26, 28), _VEHICLE, lid=False)  # fmt: skip
 
 
 def _van(mesh: Mesh, x: float, y: float, height: float, colour: Colour) -> None:
@@ -129,12 +198,8 @@ def _van(mesh: Mesh, x: float, y: float, height: float, colour: Colour) -> None:
         _ring(-x, x - 0.1, y, 1.15), _ring(-x + 0.05, x - 1.5, y - 0.12, height), colour, _VEHICLE
     )
     r = -x - 0.01
-    corners = [
-        (r, y - 0.2, 1.3),
-        (r, -y + 0.2, 1.3),
-        (r + 0.04, -y + 0.28, 1.85),
-        (r + 0.04, y - 0.28, 1.85),
-    ]
+    corners = [(r, y - 0.2, 1.3), (r, -y + 0.2, 1.3),
+               (r + 0.04, -y + 0.28, 1.85), (r + 0.04, y - 0.28, 1.85)]  # fmt: skip
     mesh.quad(corners, _GLASS, _VEHICLE, flat=True)
     for side in (-1, 1):
         mesh.quad(
@@ -147,6 +212,8 @@ def _van(mesh: Mesh, x: float, y: float, height: float, colour: Colour) -> None:
          (x - 1.25, y - 0.25, 2.0), (x - 1.25, -y + 0.25, 2.0)],
         _GLASS, _VEHICLE, flat=True,
     )  # fmt: skip
+    _lines_of_doors(mesh, (0.25 * x, -0.2 * x), y + 0.012, (0.32, 1.4), colour)
+    _sills(mesh, x, y, 0.25)
     _plate(mesh, x, 0.45)
 
 
@@ -161,6 +228,12 @@ def _truck(mesh: Mesh, x: float, y: float, height: float, colour: Colour) -> Non
     corners = [(x + 0.01, -y + 0.15, 1.5), (x + 0.01, y - 0.15, 1.5),
                (x + 0.01, y - 0.15, 2.3), (x + 0.01, -y + 0.15, 2.3)]  # fmt: skip
     mesh.quad(corners, _GLASS, _VEHICLE, flat=True)
+    for side in (-1, 1):
+        at = side * (y + 0.012)
+        mesh.quad([(x - 1.3, at, 1.5), (x - 0.3, at, 1.5), (x - 0.3, at, 2.2), (x - 1.3, at, 2.2)],
+                  _GLASS, _VEHICLE, flat=True)  # fmt: skip
+        mesh.quad([(-x, at, 1.5), (x - 2.1, at, 1.5), (x - 2.1, at, 1.75), (-x, at, 1.75)],
+                  colour, _VEHICLE, flat=True)  # fmt: skip
 
 
 def _plate(mesh: Mesh, x: float, low: float) -> None:

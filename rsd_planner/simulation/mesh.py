@@ -1,12 +1,15 @@
 """Triangles with a colour for the eye and a class for the label, and how Panda3D takes them.
 
-Light is baked into the colours when a face is added, so nothing is lit while drawing. Every
-mesh becomes two nodes: one with colours, one flat one whose red channel carries the class.
+Sunlight is baked into the colours when a face is added, the weather when the mesh becomes nodes,
+so nothing is lit while drawing. Every mesh becomes two nodes: one with colours, one flat one whose
+red channel carries the class.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +26,27 @@ from panda3d.core import (
 
 from rsd_planner.simulation.classes import CLASS_STEP, PixelClass
 
-__all__ = ["Colour", "Mesh"]
+__all__ = ["Colour", "Mesh", "Tone", "recolour"]
 
 Colour = tuple[int, int, int]
 Point = Sequence[float] | NDArray[np.float64]
+_LONGEST_M = 12.0  # of a ribbon's pieces
+_SAGITTA_M = 0.02
+_VERTEX = np.dtype([("point", "<f4", 3), ("colour", "u1", 4)])
 _SUN = np.array([0.35, -0.5, 0.79])
+
+
+class Tone(Protocol):
+    """What the weather makes of a mesh's colours."""
+
+    def __call__(
+        self,
+        colours: NDArray[np.float64],  # (quads, 3) 0 to 255
+        classes: NDArray[np.uint8],  # (quads,)
+        flat: NDArray[np.bool_],  # (quads,) drawn without sunlight: paint, glass
+        glow: NDArray[np.bool_],  # (quads,) shines by itself
+    ) -> NDArray[np.float64]:
+        """The colours to draw, (quads, 3)."""
 
 
 class Mesh:
@@ -38,6 +57,8 @@ class Mesh:
         self._points: list[NDArray[np.float64]] = []
         self._colours: list[Colour] = []
         self._classes: list[int] = []
+        self._flat: list[bool] = []
+        self._glow: list[bool] = []
 
     def __len__(self) -> int:
         return len(self._points)
@@ -46,12 +67,32 @@ class Mesh:
         """The mean of all corners."""  # (3,)
         return np.concatenate(self._points).mean(axis=0)
 
+    def points(self) -> NDArray[np.float64]:
+        """All corners, four a quad."""  # (quads * 4, 3)
+        return np.concatenate(self._points)
+
+    def split(self, cell_m: float) -> list[Mesh]:
+        """The same quads in square cells, so that those out of sight can be left out."""
+        cells: defaultdict[tuple[int, int], Mesh] = defaultdict(lambda: Mesh(self._shade))
+        for index, points in enumerate(self._points):
+            x, y = points[:, :2].mean(axis=0) // cell_m
+            cell = cells[int(x), int(y)]
+            cell._points.append(points)
+            for name in ("_colours", "_classes", "_flat", "_glow"):
+                getattr(cell, name).append(getattr(self, name)[index])
+        return list(cells.values())
+
     def quad(
-        self, corners: Sequence[Point], colour: Colour, kind: PixelClass, flat: bool = False
+        self,
+        corners: Sequence[Point],
+        colour: Colour,
+        kind: PixelClass,
+        flat: bool = False,
+        glow: bool = False,
     ) -> None:
-        """Four corners in order; `flat` leaves the colour as it is."""
+        """Four corners in order; `flat` leaves out sunlight, `glow` every darkness."""
         points = np.asarray(corners, dtype=float)  # (4, 3)
-        if not flat:
+        if not (flat or glow):
             normal = np.cross(points[2] - points[0], points[3] - points[1])
             length = float(np.linalg.norm(normal)) or 1.0
             light = (
@@ -64,6 +105,8 @@ class Mesh:
         self._points.append(points)
         self._colours.append(colour)
         self._classes.append(int(kind))
+        self._flat.append(flat)
+        self._glow.append(glow)
 
     def prism(
         self,
@@ -123,23 +166,34 @@ class Mesh:
         kind: PixelClass,
         height_m: float = 0.0,
     ) -> None:
-        """A flat strip between two polylines (points, 2)."""
+        """A flat strip between two polylines (points, 2); straight stretches become one quad."""
+        keep = _corners(0.5 * (left + right))
+        left, right = left[keep], right[keep]
         left3 = np.column_stack([left, np.full(len(left), height_m)])
         right3 = np.column_stack([right, np.full(len(right), height_m)])
         for i in range(len(left) - 1):
             self.quad([right3[i], right3[i + 1], left3[i + 1], left3[i]], colour, kind, flat=True)
 
-    def nodes(self, name: str) -> tuple[GeomNode, GeomNode]:
+    def nodes(self, name: str, tone: Tone) -> tuple[GeomNode, GeomNode]:
         """The node to see and the node to label."""
-        colours = np.array(self._colours, dtype=np.uint8)  # (quads, 3)
-        classes = np.array(self._classes, dtype=np.uint8) * CLASS_STEP
-        labels = np.repeat(classes[:, None], 3, axis=1)
-        return self._node(f"{name}-seen", colours), self._node(f"{name}-label", labels)
+        classes = np.array(self._classes, dtype=np.uint8)  # (quads,)
+        labels = np.repeat((classes * CLASS_STEP)[:, None], 3, axis=1)
+        return self._node(f"{name}-seen", self.colours(tone)), self._node(f"{name}-label", labels)
+
+    def colours(self, tone: Tone) -> NDArray[np.uint8]:
+        """The colour of every quad in this weather."""  # (quads, 3)
+        colours = tone(
+            np.array(self._colours, dtype=float),
+            np.array(self._classes, dtype=np.uint8),
+            np.array(self._flat),
+            np.array(self._glow),
+        )
+        return np.clip(colours, 0, 255).astype(np.uint8)
 
     def _node(self, name: str, colours: NDArray[np.uint8]) -> GeomNode:
         quads = len(self._points)
-        vertices = np.zeros(quads * 4, dtype=[("point", "<f4", 3), ("colour", "u1", 4)])
-        vertices["point"] = np.concatenate(self._points)
+        vertices = np.zeros(quads * 4, dtype=_VERTEX)
+        vertices["point"] = self.points()
         vertices["colour"][:, :3] = np.repeat(colours, 4, axis=0)
         vertices["colour"][:, 3] = 255
         data = GeomVertexData(name, _vertex_format(), Geom.UHStatic)
@@ -157,6 +211,29 @@ class Mesh:
         node = GeomNode(name)
         node.addGeom(geom)
         return node
+
+
+def recolour(node: GeomNode, colours: NDArray[np.uint8]) -> None:
+    """Gives every vertex of a mesh's node a new colour, (vertices, 3)."""
+    array = node.modifyGeom(0).modifyVertexData().modifyArray(0)
+    vertices = np.frombuffer(memoryview(array).cast("B"), dtype=_VERTEX)
+    vertices["colour"][:, :3] = colours
+
+
+def _corners(line: NDArray[np.float64]) -> list[int]:
+    """The points of a polyline that are needed: it bends there, or it is long since the last."""
+    steps = np.diff(line, axis=0)
+    lengths = np.linalg.norm(steps, axis=1)
+    headings = np.unwrap(np.arctan2(steps[:, 1], steps[:, 0]))
+    keep, begin, length = [0], 0, 0.0
+    for i in range(1, len(steps)):
+        length += lengths[i - 1]
+        ahead = length + lengths[i]
+        bend = abs(headings[i] - headings[begin])
+        if ahead > _LONGEST_M or ahead * bend > 8 * _SAGITTA_M:
+            keep.append(i)
+            begin, length = i, 0.0
+    return [*keep, len(line) - 1]
 
 
 def _vertex_format() -> GeomVertexFormat:

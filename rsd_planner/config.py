@@ -105,6 +105,11 @@ class PlannerSettings:
         default_worker_threads, "int", "CPU threads of the model; leave one core to the node.",
         low=1, high=1024,
     )  # fmt: skip
+    worker_memory_limit_mb: int = _setting(
+        0, "int", "A worker that holds more memory than this is killed and started anew; "
+        "0 for no limit.",
+        unit="MB", low=0, high=10_000_000,
+    )  # fmt: skip
     worker_start_timeout_s: float = _setting(
         120.0, "float", "A worker that is not warm after this long is killed and started anew.",
         unit="s", low=1.0, high=3600.0,
@@ -201,6 +206,10 @@ class PlannerSettings:
         8.0, "float", "Hardest braking in a plan.",
         unit="m/s^2", low=0.5, high=20.0, dynamic=True,
     )  # fmt: skip
+    max_jerk_mps3: float = _setting(
+        15.0, "float", "Hardest change of acceleration in a plan, over half a second.",
+        unit="m/s^3", low=0.5, high=100.0, dynamic=True,
+    )  # fmt: skip
     safe_stop_deceleration_mps2: float = _setting(
         3.0, "float", "Braking of SAFE_STOP.", unit="m/s^2", low=0.5, high=10.0, dynamic=True
     )
@@ -215,6 +224,11 @@ class PlannerSettings:
     max_displacement_m: float = _setting(
         1.5, "float", "A plan's path may be this far from where the car is now.",
         unit="m", low=0.1, high=10.0, dynamic=True,
+    )  # fmt: skip
+    require_agreement: bool = _setting(
+        False, "bool",
+        "Reject a plan whose text is empty, cut or decides what its path does not do.",
+        dynamic=True,
     )  # fmt: skip
 
     # outputs

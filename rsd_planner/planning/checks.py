@@ -1,8 +1,9 @@
 """Whether an answer of the model may be published: checks as values.
 
-A plan must be finite, start where the car is now, and ask for nothing that the limits in
-the settings forbid. Rates are judged as means over half a second, because a controller
-does not follow single points. It does not know whether the plan is wise.
+A plan must be finite, start where the car is now, be a motion that a car can make, and ask
+for nothing that the limits in the settings forbid. Rates are judged as means over half a
+second, because a controller does not follow single points; both by what the plan says of
+itself and by what its points do. It does not know whether the plan is wise.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsd_planner.config import PlannerSettings
+from rsd_planner.planning.decision import agrees, decision_of
+from rsd_planner.planning.ego_history import yaw_of
 from rsd_planner.planning.path import TimedPath, path_of
-from rsd_planner.types import NANOSECONDS, EgoState, PlanResult
+from rsd_planner.types import NANOSECONDS, Decision, EgoState, FinishReason, PlanResult
 
-__all__ = ["PlanFault", "PlanFaultKind", "check_plan"]
+__all__ = ["PlanFault", "PlanFaultKind", "check_plan", "disagreement"]
 
 WINDOW_S = 0.5
 WALKING_MPS = 2.0  # below it, curvature is noise of standing
 SLACK = 1.05
+TURNED_RAD = 0.7  # between the path and the car
 
 
 class PlanFaultKind(Enum):
@@ -34,8 +38,10 @@ class PlanFaultKind(Enum):
     REVERSED = "reversed"
     SPEED = "speed"
     ACCELERATION = "acceleration"
+    JERK = "jerk"
     LATERAL_ACCELERATION = "lateral acceleration"
     CURVATURE = "curvature"
+    DISAGREES = "disagrees"
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,32 @@ def check_plan(
     if faults:
         return faults
     path = path_of(result)
+    step_s = result.trajectory.step_s
     return (
         _check_place(path, ego_now, settings.max_displacement_m)
-        + _check_motion(path)
-        + _check_limits(path, result.trajectory.step_s, settings)
+        + _check_motion(path, step_s)
+        + _check_limits(path, step_s, settings)
+        + (_check_text(result) if settings.require_agreement else ())
     )
+
+
+def disagreement(result: PlanResult) -> str:
+    """Why the text cannot be what the path follows from, in words; empty when it can."""
+    if not result.text.strip():
+        return "the text is empty"
+    if result.decoded.finish_reason is FinishReason.LENGTH:
+        return "the text was cut at max_reasoning_tokens"
+    decision = decision_of(result.text)
+    if decision is Decision.UNKNOWN:
+        return "the text names no decision"
+    if not agrees(decision, result.trajectory, float(result.ego.linear_mps[0])):
+        return f"the text decides '{decision.name.lower()}' and the path does not"
+    return ""
+
+
+def _check_text(result: PlanResult) -> tuple[PlanFault, ...]:
+    words = disagreement(result)
+    return (PlanFault(PlanFaultKind.DISAGREES, words),) if words else ()
 
 
 def _check_numbers(result: PlanResult) -> tuple[PlanFault, ...]:
@@ -96,27 +123,43 @@ def _check_place(
     if ego_now is None:
         return ()
     off_m = float(np.linalg.norm((path.position_at(ego_now.stamp_ns) - ego_now.position_m)[:2]))
-    if off_m <= limit_m:
+    if off_m > limit_m:
+        detail = f"the path is {off_m:.1f} m from where the car is now (limit {limit_m:.1f} m)"
+        return (PlanFault(PlanFaultKind.DISPLACED, detail),)
+    heading_rad = float(np.interp(ego_now.stamp_ns, path.time_ns, np.unwrap(path.yaw_rad)))
+    turned_rad = abs(float(np.angle(np.exp(1j * (heading_rad - yaw_of(ego_now.orientation_xyzw))))))
+    if turned_rad <= TURNED_RAD:
         return ()
-    detail = f"the path is {off_m:.1f} m from where the car is now (limit {limit_m:.1f} m)"
+    detail = f"the path is turned by {turned_rad:.1f} rad from the car's heading now"
     return (PlanFault(PlanFaultKind.DISPLACED, detail),)
 
 
-def _check_motion(path: TimedPath) -> tuple[PlanFault, ...]:
-    """No reversal, and no leaps that the speeds do not explain."""
-    step = np.diff(path.position_m[:, :2], axis=0)  # (n, 2)
+def _check_motion(path: TimedPath, step_s: float) -> tuple[PlanFault, ...]:
+    """No reversal, no leaps, and points that move as their speeds and headings say."""
+    step = np.diff(path.position_m, axis=0)  # (n, 3)
     dt_s = np.diff(path.time_ns) / NANOSECONDS
-    forward = np.stack([np.cos(path.yaw_rad[:-1]), np.sin(path.yaw_rad[:-1])], axis=1)
-    back_m = float(-np.minimum(np.sum(step * forward, axis=1), 0.0).sum())
-    faults = []
+    middle = path.yaw_rad[:-1] + 0.5 * np.angle(np.exp(1j * np.diff(path.yaw_rad)))
+    along = step[:, 0] * np.cos(middle) + step[:, 1] * np.sin(middle)  # (n,)
+    across = step[:, 1] * np.cos(middle) - step[:, 0] * np.sin(middle)
+    back_m = float(-np.minimum(along, 0.0).sum())
     if back_m > 0.5 or float(path.speed_mps[1:].min()) < -0.3:
         detail = f"the path goes {back_m:.1f} m backwards"
-        faults.append(PlanFault(PlanFaultKind.REVERSED, detail))
+        return (PlanFault(PlanFaultKind.REVERSED, detail),)
     fastest = np.maximum(np.abs(path.speed_mps[:-1]), np.abs(path.speed_mps[1:]))
     leap_m = float((np.linalg.norm(step, axis=1) - 1.5 * fastest * dt_s).max())
     if leap_m > 1.0:
-        faults.append(PlanFault(PlanFaultKind.BROKEN, f"the path leaps by {leap_m:.1f} m"))
-    return tuple(faults)
+        return (PlanFault(PlanFaultKind.BROKEN, f"the path leaps by {leap_m:.1f} m"),)
+    window = max(1, round(WINDOW_S / step_s))
+    said = _mean(0.5 * (path.speed_mps[:-1] + path.speed_mps[1:]), window)
+    off_mps = float((np.abs(_mean(along / dt_s, window) - said) - 0.15 * said).max())
+    slides_mps = float((np.abs(_mean(across / dt_s, window)) - 0.3 * said).max())
+    if off_mps > 1.0:
+        detail = f"the points move {off_mps:.1f} m/s off the plan's own speed"
+        return (PlanFault(PlanFaultKind.BROKEN, detail),)
+    if slides_mps > 1.0:
+        detail = f"the path slides {slides_mps:.1f} m/s sideways off its own heading"
+        return (PlanFault(PlanFaultKind.BROKEN, detail),)
+    return ()
 
 
 def _check_limits(
@@ -125,8 +168,10 @@ def _check_limits(
     window = max(1, round(WINDOW_S / step_s))
     speed = _mean(path.speed_mps[1:], window)
     acceleration = _mean(path.acceleration_mps2[1:], window)
+    jerk = np.abs(acceleration[window:] - acceleration[:-window]) / (window * step_s)
+    turning = np.abs(np.angle(np.exp(1j * np.diff(path.yaw_rad)))) / step_s  # (n,)
     curvature = _mean(path.curvature_1pm[1:], window)
-    lateral = np.abs(speed * speed * curvature)
+    lateral = np.maximum(np.abs(speed * speed * curvature), speed * _mean(turning, window))
     tight = np.abs(curvature[speed > WALKING_MPS])
     found = (
         (PlanFaultKind.SPEED, "speed", speed.max(), settings.max_speed_mps, "m/s"),
@@ -138,6 +183,7 @@ def _check_limits(
             PlanFaultKind.ACCELERATION, "deceleration",
             -acceleration.min(), settings.max_deceleration_mps2, "m/s^2",
         ),
+        (PlanFaultKind.JERK, "jerk", jerk.max(initial=0.0), settings.max_jerk_mps3, "m/s^3"),
         (
             PlanFaultKind.LATERAL_ACCELERATION, "lateral acceleration",
             lateral.max(), settings.max_lateral_acceleration_mps2, "m/s^2",

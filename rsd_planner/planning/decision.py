@@ -12,15 +12,19 @@ from rsd_planner.types import Decision, Trajectory
 
 __all__ = ["agrees", "decision_of"]
 
+_ASIDE = r"(turn|change lanes?|move|steer|keep|bear|nudge|swing|pass)( over| out)?( to| on)?( the)?"
 # The first pattern that matches the beginning of the text decides.
 _PATTERNS: tuple[tuple[str, Decision], ...] = (
-    (r"(keep|stay|remain) (waiting|stopped|standing|still)|wait\b", Decision.WAIT),
+    (r"(keep|stay|remain) (waiting|stopped|standing|still)|wait\b|stand still", Decision.WAIT),
     (r"(come to a )?(stop|halt)|brake\b.{0,30}\b(stop|halt)", Decision.STOP),
-    (r"yield|give way", Decision.YIELD),
+    (r"yield|give way|let \w+ (go|pass|cross)", Decision.YIELD),
     (r"slow|brake|decelerate|ease off|reduce the speed", Decision.SLOW),
-    (r"accelerate|speed up|start|pull away|move off|set off|drive off|go now", Decision.ACCELERATE),
-    (r"(turn|change lanes?|move|steer|keep|bear|nudge)( to the)? left", Decision.LEFT),
-    (r"(turn|change lanes?|move|steer|keep|bear|nudge)( to the)? right", Decision.RIGHT),
+    (
+        r"accelerate|speed up|start|pull away|(move|set|drive) off|go now|(gain|gather) speed",
+        Decision.ACCELERATE,
+    ),
+    (rf"{_ASIDE} left", Decision.LEFT),
+    (rf"{_ASIDE} right", Decision.RIGHT),
     (r"keep|continue|maintain|follow|cruise|drive|hold", Decision.KEEP),
 )
 _COMPILED = tuple((re.compile(pattern), decision) for pattern, decision in _PATTERNS)

@@ -1,79 +1,57 @@
 """What a picture shows, read off its id picture: for the narrator and as training labels.
 
 A cause counts as visible only if enough pixels show it and it is near enough to matter.
+`LABELS` is the table of training labels; `image_labels` evaluates it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rsd_planner.simulation.classes import PixelClass
-from rsd_planner.simulation.narrator import LeadView, LightView, View
-from rsd_planner.simulation.scene import Drive, LightState, Snapshot
+from rsd_planner.simulation.phrases import CAUSES, Phrases
+from rsd_planner.simulation.scene import HazardKind
+from rsd_planner.simulation.sight import view_of
+from rsd_planner.simulation.view import (
+    STANDING_MPS,
+    HazardView,
+    LeadView,
+    LightView,
+    View,
+    things_of,
+)
 
-__all__ = ["LABEL_NAMES", "LIGHT_STATES", "PATCH_PX", "image_labels", "patch_bits", "view_of"]
+__all__ = [
+    "LABELS",
+    "LABEL_KINDS",
+    "LABEL_NAMES",
+    "PATCH_PX",
+    "Label",
+    "image_labels",
+    "patch_bits",
+    "view_of",
+]
 
 PATCH_PX = 16
-LIGHT_STATES = ("none", "red", "amber", "green")
-LABEL_NAMES = (
-    "lead_visible",
-    "lead_distance_m",
-    "lead_braking",
-    "lead_speed_mps",
-    "light_state",  # index into LIGHT_STATES
-    "light_distance_m",
-)
 _MIN_PATCH_PIXELS = 3
-_MIN_LEAD_PIXELS = 24
-_MIN_LIGHT_PIXELS = 6
-_LEAD_SIGHT_M = 70.0
-_LIGHT_SIGHT_M = 70.0
-_NEXT_S = 0.7
-_LIT = {
-    LightState.RED: PixelClass.LIGHT_RED,
-    LightState.AMBER: PixelClass.LIGHT_AMBER,
-    LightState.GREEN: PixelClass.LIGHT_GREEN,
-}
+LABEL_KINDS = ("binary", "distance", "speed", "side")
 
 
-def view_of(drive: Drive, shot: Snapshot, classes: NDArray[np.uint8]) -> View:
-    """What can be seen in the picture of a snapshot, and what the expert does next."""
-    lead = None
-    if shot.lead is not None and shot.lead.gap_m < _LEAD_SIGHT_M:
-        kinds = [PixelClass.LEAD_VEHICLE, PixelClass.LEAD_BRAKE_LAMP_ON]
-        if _count(classes, kinds) >= _MIN_LEAD_PIXELS:
-            lamp = _count(classes, [PixelClass.LEAD_BRAKE_LAMP_ON]) > 0
-            kind = next(v.kind for v in shot.vehicles if v.vehicle_id == shot.lead.vehicle_id)
-            lead = LeadView(kind, shot.lead.gap_m, shot.lead.speed_mps, lamp)
-    light = None
-    ahead = shot.light_ahead
-    near = ahead is not None and ahead.distance_m < _LIGHT_SIGHT_M
-    if ahead is not None and near and _count(classes, [_LIT[ahead.state]]) >= _MIN_LIGHT_PIXELS:
-        light = LightView(ahead.state, ahead.distance_m)
-    soon = drive.ego.at(np.array([shot.time_s, shot.time_s + _NEXT_S])).speed_mps
-    return View(
-        speed_mps=max(0.0, float(soon[0])),
-        next_acceleration_mps2=float(soon[1] - soon[0]) / _NEXT_S,
-        lead=lead,
-        light=light,
-        bend=_bend(drive, shot.time_s),
-    )
+@dataclass(frozen=True)
+class Label:
+    """One column of a picture's labels, NaN where the picture does not say.
 
+    Kinds: `binary` is 0 or 1; `distance` metres, at least 0 (learn its log1p); `speed` m/s, at
+    least 0; `side` −1 for left and +1 for right.
+    """
 
-def _bend(drive: Drive, time_s: float, ahead_m: float = 30.0) -> str:
-    """Whether the lane turns by more than 4 degrees within the next metres."""
-    track = drive.ego
-    now = int(np.searchsorted(track.time_s, time_s))
-    rest = track.position_m[now:]
-    travelled = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(rest, axis=0), axis=1))])
-    there = now + int(np.searchsorted(travelled, ahead_m))
-    if there >= len(track.yaw_rad):
-        return ""
-    turn = float(track.yaw_rad[there] - track.yaw_rad[now])
-    return "left" if turn > 0.07 else "right" if turn < -0.07 else ""
+    name: str
+    kind: str  # one of LABEL_KINDS
+    value: Callable[[View], float]
 
 
 def patch_bits(classes: NDArray[np.uint8]) -> NDArray[np.uint32]:
@@ -91,16 +69,78 @@ def patch_bits(classes: NDArray[np.uint8]) -> NDArray[np.uint32]:
 
 
 def image_labels(view: View) -> list[float]:
-    lead, light = view.lead, view.light
-    return [
-        float(lead is not None),
-        lead.gap_m if lead else 0.0,
-        float(lead.braking) if lead else 0.0,
-        lead.speed_mps if lead else 0.0,
-        float(LIGHT_STATES.index(light.state.value)) if light else 0.0,
-        light.distance_m if light else 0.0,
-    ]
+    """The values of `LABELS` for one picture, in their order."""
+    return [label.value(view) for label in LABELS]
 
 
-def _count(classes: NDArray[np.uint8], kinds: Sequence[PixelClass]) -> int:
-    return int(np.isin(classes, [int(kind) for kind in kinds]).sum())
+def _cause(name: str) -> Callable[[View], float]:
+    def value(view: View) -> float:
+        things = things_of(view)
+        return float(any(t.name == name for t in things) or (name == "road_free" and not things))
+
+    return value
+
+
+def _of_lead(read: Callable[[LeadView], float]) -> Callable[[View], float]:
+    return lambda view: math.nan if view.lead is None else float(read(view.lead))
+
+
+def _lead_is(kind: str) -> Callable[[View], float]:
+    return _of_lead(lambda lead: float(lead.kind == kind))
+
+
+def _of_light(read: Callable[[LightView], float]) -> Callable[[View], float]:
+    return lambda view: math.nan if view.light is None else float(read(view.light))
+
+
+def _of_hazard(kind: HazardKind, read: Callable[[HazardView], float]) -> Callable[[View], float]:
+    def value(view: View) -> float:
+        return next((float(read(h)) for h in view.hazards if h.kind is kind), math.nan)
+
+    return value
+
+
+def _side(hazard: HazardView) -> float:
+    return {"left": -1.0, "right": 1.0}.get(hazard.side, math.nan)
+
+
+def _distance_m(hazard: HazardView) -> float:
+    return hazard.distance_m
+
+
+def _speed_mps(hazard: HazardView) -> float:
+    return max(0.0, hazard.speed_mps)
+
+
+def _speaks(phrases: Phrases) -> Callable[[View], float]:
+    return lambda view: float(Phrases.of(view.weather) is phrases)
+
+
+def _hazard_labels() -> list[Label]:
+    labels = []
+    sided = set(HazardKind) - {HazardKind.CYCLIST, HazardKind.ONCOMING}
+    moving = (HazardKind.CYCLIST, HazardKind.CUT_IN, HazardKind.MERGE)
+    for kind in HazardKind:
+        name = kind.value
+        labels.append(Label(f"{name}_distance_m", "distance", _of_hazard(kind, _distance_m)))
+        if kind in sided:
+            labels.append(Label(f"{name}_side", "side", _of_hazard(kind, _side)))
+        if kind in moving:
+            labels.append(Label(f"{name}_speed_mps", "speed", _of_hazard(kind, _speed_mps)))
+    return labels
+
+
+LABELS: tuple[Label, ...] = (
+    *(Label(name, "binary", _cause(name)) for name in CAUSES),
+    Label("lead_visible", "binary", lambda view: float(view.lead is not None)),
+    Label("lead_lamps", "binary", _of_lead(lambda lead: float(lead.braking))),
+    *(Label(f"lead_is_{kind}", "binary", _lead_is(kind)) for kind in ("car", "van", "truck")),
+    Label("lead_distance_m", "distance", _of_lead(lambda lead: lead.gap_m)),
+    Label("lead_speed_mps", "speed", _of_lead(lambda lead: max(0.0, lead.speed_mps))),
+    Label("light_distance_m", "distance", _of_light(lambda light: light.distance_m)),
+    *_hazard_labels(),
+    *(Label(f"speaks_{p.name.lower()}", "binary", _speaks(p)) for p in Phrases),
+    Label("standing", "binary", lambda view: float(view.speed_mps < STANDING_MPS)),
+    Label("ego_speed_mps", "speed", lambda view: view.speed_mps),
+)
+LABEL_NAMES: tuple[str, ...] = tuple(label.name for label in LABELS)

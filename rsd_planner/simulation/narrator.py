@@ -10,58 +10,43 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from rsd_planner.simulation.phrases import Phrases, cause_clause, decision_clause
-from rsd_planner.simulation.scene import LightState
+from rsd_planner.simulation.phrases import CLAUSES, Phrases, cause_clause, decision_clause, sentence
+from rsd_planner.simulation.view import (
+    STANDING_MPS,
+    HazardView,
+    LeadView,
+    LightView,
+    Role,
+    Thing,
+    View,
+    lead_name,
+    things_of,
+)
 
 __all__ = [
     "DECISIONS",
+    "MAX_WORDS",
     "Cause",
+    "HazardView",
     "LeadView",
     "LightView",
     "Narration",
     "Narrator",
     "View",
     "count_words",
+    "text_words",
 ]
 
-DECISIONS = ("keep", "accelerate", "slow", "stop", "wait")  # names of types.Decision, in lower case
-_STANDING_MPS = 0.5
-_FOLLOW_S = 4.0  # a lead nearer than this, or than _FOLLOW_M, is followed
-_FOLLOW_M = 25.0
-
-
-@dataclass(frozen=True)
-class LeadView:
-    """The lead vehicle, if it can be seen."""
-
-    kind: str
-    gap_m: float
-    speed_mps: float
-    braking: bool  # its brake lamps are lit
-
-
-@dataclass(frozen=True)
-class LightView:
-    """The light that governs the ego, if its lit lamp can be seen."""
-
-    state: LightState
-    distance_m: float
-
-
-@dataclass(frozen=True)
-class View:
-    """What is visible at an instant, and what the expert does in the next moment."""
-
-    speed_mps: float
-    next_acceleration_mps2: float  # mean over the next 0.7 s
-    lead: LeadView | None = None
-    light: LightView | None = None
-    bend: str = ""  # "left", "right" or nothing, of the lane just ahead
+# Names of types.Decision, in lower case.
+DECISIONS = ("keep", "accelerate", "slow", "stop", "wait", "left", "right", "yield")
+MAX_WORDS = 45
+_MAX_CAUSES = 3
+_PASS_M = 40.0  # nothing farther is gone around yet
 
 
 @dataclass(frozen=True)
 class Cause:
-    """One reason: a name and its (coarse) quantities."""
+    """One reason: a name and its (coarse) quantities, see `phrases.ATTRIBUTES`."""
 
     name: str
     attributes: dict[str, str | int] = field(default_factory=dict)
@@ -81,142 +66,110 @@ class Narrator:
 
     def __init__(self, phrases: Phrases) -> None:
         self._phrases = phrases
-        self._decision = "keep"
         self._motion = 0  # −1 braking, 0 steady, +1 accelerating
+        self._lead = ""
+        self._passed = ""  # name of what the ego is going around
         self._values: dict[str, int] = {}
 
     def tell(self, view: View) -> Narration:
         """The text of the next instant."""
-        decision, causes = self._decide(view)
-        self._decision = decision
-        self._forget(view, decision)
+        self._motion = _with_hysteresis(self._motion, view.next_acceleration_mps2)
+        things = things_of(view, self._lead)
+        self._lead = lead_name(view.lead, view.speed_mps, self._lead) if view.lead else ""
+        self._watch_passing(view, things)
+        decision, first = self._decide(view, things)
+        causes = self._causes(_in_order(things, first))
+        return self._compose(view, decision, causes, _room_to_stop_m(first))
+
+    def _watch_passing(self, view: View, things: list[Thing]) -> None:
+        """Going around something begins with a move to the side and ends when it is gone."""
+        ahead = next((t for t in things if t.role is Role.PASS and t.distance_m < _PASS_M), None)
+        if ahead is None:
+            self._passed = ""
+        else:
+            aside = view.sideways_mps if ahead.side == "left" else -view.sideways_mps
+            if aside > 0.3 or self._passed not in ("", ahead.name):
+                self._passed = ahead.name
+
+    def _decide(self, view: View, things: list[Thing]) -> tuple[str, list[Thing]]:
+        """The decision and the things that explain it."""
+        asking = [t for t in things if t.role is not Role.NONE]
+        standing = view.speed_mps < STANDING_MPS
+        go = [t for t in things if t.name == "light_green"]
+        held = [t for t in asking if _holds(view, t)]
+        if standing:
+            moves = view.next_acceleration_mps2 > 0.4
+            # What holds the ego is told until it moves; a light and a lead until they let it go.
+            firm = [t for t in held if t.name.startswith(("light", "lead"))]
+            if firm or (held and not moves):
+                waits_for = firm or held
+                yields = any(t.role is Role.YIELD for t in held)
+                return ("yield", held) if yields else ("wait", waits_for)
+            return "accelerate", go
+        braking = self._motion < 0
+        if braking and asking and asking[0].role is Role.YIELD:
+            return "yield", asking
+        if braking and _must_stop(asking):
+            return "stop", asking
+        if self._passed:
+            passed = [t for t in things if t.name == self._passed]
+            return passed[0].side, passed
+        if braking and asking:
+            return "slow", asking
+        if self._motion > 0 and not held:
+            return "accelerate", go
+        return "keep", []
+
+    def _causes(self, things: list[Thing]) -> tuple[Cause, ...]:
+        keys = {"lead" if t.name.startswith("lead") else t.name for t in things}
+        for key in list(self._values):  # drop the quantities of what is no longer there
+            owner = key.split(".")[0]
+            if owner not in keys | {"own", "goal", "room"}:
+                del self._values[key]
+        told = things[:_MAX_CAUSES]
+        return tuple(self._cause(thing) for thing in told) or (Cause("road_free"),)
+
+    def _cause(self, thing: Thing) -> Cause:
+        template = CLAUSES[thing.name][0]
+        key = "lead" if thing.name.startswith("lead") else thing.name
+        attributes: dict[str, str | int] = {}
+        if "{kind}" in template:
+            attributes["kind"] = thing.kind
+        if "{side}" in template:
+            attributes["side"] = thing.side
+        if "{at}" in template:
+            attributes["distance_m"] = self._distance(f"{key}.distance", thing.distance_m)
+        if "{speed_kmh}" in template:
+            attributes["speed_kmh"] = self._speed(f"{key}.speed", thing.speed_mps)
+        return Cause(thing.name, attributes)
+
+    def _compose(
+        self, view: View, decision: str, causes: tuple[Cause, ...], room_m: float
+    ) -> Narration:
         speed = self._speed("own", view.speed_mps)
         goal = self._speed("goal", max(0.0, view.speed_mps + 2.0 * view.next_acceleration_mps2))
         if decision == "accelerate":
             goal = max(goal, speed + 5)
-        elif decision == "slow":
+        elif decision in ("slow", "yield"):
             goal = max(0, min(goal, speed - 5))
         elif decision == "stop":
             speed = max(5, speed)
-        room = self._distance("room", _room_to_stop_m(view)) if decision == "stop" else 0
+        if decision != "stop":
+            self._values.pop("room", None)
+        room = self._distance("room", room_m) if decision == "stop" else 0
+        if view.speed_mps < STANDING_MPS:
+            speed = 0
+        elif decision == "yield":
+            speed = max(5, speed)
         quantities = {"speed": speed, "goal": goal, "room": room}
         follows = causes[0].name.startswith("lead")
         opening = decision_clause(self._phrases, decision, quantities, follows)
-        reasons = " and ".join(cause_clause(self._phrases, c.name, c.attributes) for c in causes)
-        return Narration(f"{opening} because {reasons}.", decision, causes)
-
-    def _forget(self, view: View, decision: str) -> None:
-        """Drops remembered quantities of what is no longer there."""
-        gone = {
-            "lead": view.lead is None,
-            "lead_speed": view.lead is None,
-            "light": view.light is None,
-            "room": decision != "stop",
-        }
-        for key, is_gone in gone.items():
-            if is_gone:
-                self._values.pop(key, None)
-
-    def _decide(self, view: View) -> tuple[str, tuple[Cause, ...]]:
-        self._motion = _with_hysteresis(self._motion, view.next_acceleration_mps2)
-        if view.speed_mps < _STANDING_MPS:
-            if self._free_to_go(view):
-                return "accelerate", self._go_causes(view)
-            causes = self._stop_causes(view)
-            if causes:
-                return "wait", causes
-        if self._motion < 0:
-            causes = self._stop_causes(view)
-            if causes and _must_stop(view):
-                return "stop", causes
-            causes = self._slow_causes(view)
-            if causes:
-                return "slow", causes
-        if self._motion > 0 and self._free_to_go(view):
-            return "accelerate", self._go_causes(view)
-        return "keep", self._keep_causes(view)
-
-    @staticmethod
-    def _free_to_go(view: View) -> bool:
-        light, lead = view.light, view.lead
-        light_ok = light is None or light.state is LightState.GREEN or light.distance_m > 25.0
-        if light is not None and light.state is LightState.AMBER and view.speed_mps > 3.0:
-            light_ok = True  # the expert drives on while it may
-        if light is not None and lead is not None and lead.speed_mps > 0.5:
-            light_ok |= lead.gap_m + 8.0 < light.distance_m  # moving up in the queue
-        lead_ok = lead is None or lead.speed_mps > 0.3 or lead.gap_m > 12.0
-        return light_ok and lead_ok
-
-    def _stop_causes(self, view: View) -> tuple[Cause, ...]:
-        causes = []
-        light, lead = view.light, view.lead
-        if lead is not None and lead.speed_mps < 1.0 and lead.gap_m < 45.0:
-            causes.append(self._lead_cause("lead_stopped", lead))
-        elif lead is not None and lead.braking and _blocks(view):
-            causes.append(self._lead_cause("lead_braking", lead))
-        if light is not None and light.state is not LightState.GREEN:
-            # The light comes first unless the lead stands well before it.
-            light_cause = self._light_cause(light)
-            if lead is not None and lead.gap_m < light.distance_m - 2.0:
-                causes.append(light_cause)
-            else:
-                causes.insert(0, light_cause)
-        return tuple(causes[:2])
-
-    def _slow_causes(self, view: View) -> tuple[Cause, ...]:
-        causes = []
-        lead, light = view.lead, view.light
-        if lead is not None and lead.gap_m < max(15.0, 4.6 * view.speed_mps):
-            if lead.braking:
-                causes.append(self._lead_cause("lead_braking", lead))
-            elif view.speed_mps - lead.speed_mps > 0.4:
-                causes.append(self._lead_cause("lead_slower", lead))
-            elif lead.gap_m < max(5.0, 1.8 * view.speed_mps):
-                causes.append(self._lead_cause("lead_close", lead))
-        if light is not None and light.state is not LightState.GREEN:
-            causes.append(self._light_cause(light))
-        elif causes and view.lead is not None and view.speed_mps - view.lead.speed_mps > 1.0:
-            causes.append(Cause("gap_closing"))
-        return tuple(causes[:2])
-
-    def _go_causes(self, view: View) -> tuple[Cause, ...]:
-        causes = []
-        lead, light = view.lead, view.light
-        if light is not None and light.state is LightState.GREEN:
-            causes.append(self._light_cause(light))
-        if lead is not None and lead.gap_m < max(25.0, 4.0 * view.speed_mps):
-            faster = lead.speed_mps > view.speed_mps + 0.3
-            causes.append(self._lead_cause("lead_leaving" if faster else "lead_ahead", lead))
-        else:
-            causes.append(Cause("road_free"))
-        if len(causes) < 2:
-            causes.append(Cause(f"bend_{view.bend}" if view.bend else "lane_straight"))
-        return tuple(causes)
-
-    def _keep_causes(self, view: View) -> tuple[Cause, ...]:
-        lead, light = view.lead, view.light
-        follows = lead is not None and lead.gap_m < max(_FOLLOW_M, _FOLLOW_S * view.speed_mps)
-        shape = Cause(f"bend_{view.bend}" if view.bend else "lane_straight")
-        if light is not None and _too_close(view.speed_mps, light):
-            second = Cause("amber_too_close")
-        elif light is not None and (follows or light.state is LightState.GREEN):
-            second = self._light_cause(light)
-        elif light is not None:  # still far: free as far as there
-            return (self._light_cause(light, "free_until"), shape)
-        else:
-            second = shape
-        if follows and lead is not None:
-            return (self._lead_cause("lead_steady", lead), second)
-        return (Cause("road_free"), second)
-
-    def _lead_cause(self, name: str, lead: LeadView) -> Cause:
-        gap = self._distance("lead", lead.gap_m)
-        speed = self._speed("lead_speed", lead.speed_mps)
-        return Cause(name, {"kind": lead.kind, "gap_m": gap, "speed_kmh": speed})
-
-    def _light_cause(self, light: LightView, name: str = "light") -> Cause:
-        distance = self._distance("light", light.distance_m)
-        return Cause(f"{name}_{light.state.value}", {"distance_m": distance})
+        clauses = [cause_clause(self._phrases, c.name, c.attributes) for c in causes]
+        text = sentence(self._phrases, opening, clauses)
+        if count_words(text) > MAX_WORDS:
+            text = sentence(self._phrases, opening, clauses[:-1])
+            causes = causes[:-1]
+        return Narration(text, decision, causes)
 
     def _speed(self, key: str, speed_mps: float) -> int:
         """In steps of 5 km/h; the last step is kept until the speed is well outside of it."""
@@ -249,35 +202,57 @@ def _with_hysteresis(motion: int, acceleration: float) -> int:
     return 0
 
 
-def _blocks(view: View) -> bool:
-    """Whether a braking lead will soon stand where the ego must stop."""
-    return view.lead is not None and view.lead.speed_mps < 2.5 and view.lead.gap_m < 25.0
+def _in_order(things: list[Thing], first: list[Thing]) -> list[Thing]:
+    """What explains the decision before the rest, each nearest first."""
+    return [*first, *(t for t in things if t not in first)]
 
 
-def _too_close(speed_mps: float, light: LightView) -> bool:
-    return light.state is LightState.AMBER and speed_mps**2 > 2 * 3.0 * light.distance_m
+def _holds(view: View, thing: Thing) -> bool:
+    """Whether the ego cannot go on (or go faster) because of it."""
+    if thing.name.startswith("light"):
+        lead = view.lead
+        queue_moves = lead is not None and lead.speed_mps > 0.5
+        # Moving up in the queue is possible before the light.
+        if queue_moves and lead is not None and lead.gap_m + 8.0 < thing.distance_m:
+            return False
+        return thing.distance_m < 25.0
+    if thing.name.startswith("lead"):
+        if view.speed_mps < STANDING_MPS:
+            return thing.speed_mps < 0.3 and thing.distance_m < 12.0
+        return True
+    return thing.distance_m < max(25.0, 4.0 * view.speed_mps)
 
 
-def _must_stop(view: View) -> bool:
+def _must_stop(asking: list[Thing]) -> bool:
     """Whether what is visible asks for a standstill rather than for less speed."""
-    lead, light = view.lead, view.light
-    red = light is not None and light.state is not LightState.GREEN
-    if red and light is not None and not _too_close(view.speed_mps, light):
-        return lead is None or lead.gap_m > light.distance_m - 25.0 or lead.speed_mps < 2.5
-    return lead is not None and (lead.speed_mps < 1.0 or _blocks(view))
+    if not asking:
+        return False
+    nearest = asking[0]
+    if nearest.role is Role.STOP:
+        return True
+    stops = [t for t in asking if t.role is Role.STOP]
+    # Behind a lead that slows down before a red light.
+    follows = nearest.name.startswith("lead")
+    return bool(stops) and follows and nearest.distance_m > stops[0].distance_m - 25.0
 
 
-def _room_to_stop_m(view: View) -> float:
+def _room_to_stop_m(first: list[Thing]) -> float:
     """How far it is to where the ego must stand, as far as it is seen."""
     rooms = []
-    if view.light is not None and view.light.state is not LightState.GREEN:
-        rooms.append(view.light.distance_m)
-    if view.lead is not None:
-        # A braking lead goes on for a while; 2 m stay free behind it.
-        rooms.append(view.lead.gap_m + view.lead.speed_mps**2 / 6.0 - 2.0)
-    return max(1.0, min(rooms))
+    for thing in first:
+        if thing.name.startswith("lead"):
+            # A braking lead goes on for a while; 2 m stay free behind it.
+            rooms.append(thing.distance_m + thing.speed_mps**2 / 6.0 - 2.0)
+        elif thing.role is Role.STOP:
+            rooms.append(thing.distance_m)
+    return max(1.0, min(rooms, default=1.0))
+
+
+def text_words(text: str) -> list[str]:
+    """Words, single digits and punctuation marks: about what a small vocabulary makes of it."""
+    return re.findall(r"[A-Za-z]+(?:/[a-z]+)?|\d|[^\w\s]", text)
 
 
 def count_words(text: str) -> int:
-    """Words, single digits and punctuation marks: about what a small vocabulary makes of it."""
-    return len(re.findall(r"[A-Za-z]+(?:/[a-z]+)?|\d|[^\w\s]", text))
+    """How many `text_words` a text has."""
+    return len(text_words(text))

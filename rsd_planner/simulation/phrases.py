@@ -1,127 +1,235 @@
-"""The narrator's words: two ways of saying the same, chosen by drive.
+"""The narrator's words: three ways of saying the same, chosen by the weather.
 
-Which of the two is used follows the weather (`Phrases.CLEAR`, `Phrases.OVERCAST`), so that it
-can be told from the picture and is no coin that nobody can see.
+Which one is used can be told from the picture and is no coin that nobody can see. Templates are
+plain strings, so that a parser can be made of the same tables (`evaluation/causes.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 
-__all__ = ["Phrases", "cause_clause", "decision_clause"]
+from rsd_planner.simulation.scene import Weather
+
+__all__ = [
+    "ATTRIBUTES",
+    "CAUSES",
+    "CLAUSES",
+    "CONNECTORS",
+    "DISTANCES",
+    "JOINTS",
+    "JUST_AHEAD",
+    "OPENINGS",
+    "Phrases",
+    "cause_clause",
+    "decision_clause",
+    "sentence",
+]
 
 
 class Phrases(Enum):
     """A way of speaking."""
 
     CLEAR = 0
-    OVERCAST = 1
+    OVERCAST = 1  # and rain
+    DUSK = 2  # and fog
+
+    @classmethod
+    def of(cls, weather: Weather) -> Phrases:
+        """How a drive in this weather is told."""
+        if weather is Weather.CLEAR:
+            return cls.CLEAR
+        return cls.OVERCAST if weather in (Weather.OVERCAST, Weather.RAIN) else cls.DUSK
 
 
-_DECISIONS: dict[str, tuple[str, str]] = {
+# Each entry begins with the decision's name; what follows a dot is a variant of it.
+OPENINGS: dict[str, tuple[str, str, str]] = {
     "keep": (
         "Keep the speed at {speed} km/h and stay in the lane",
         "Hold {speed} km/h and go on in this lane",
+        "Continue straight on at a speed of {speed} km/h",
     ),
-    "follow": (
+    "keep.follow": (
         "Keep the distance and drive at {speed} km/h",
         "Follow the traffic ahead at {speed} km/h",
-    ),
-    "start": (
-        "Start moving and accelerate to {goal} km/h",
-        "Set off now and speed up to {goal} km/h",
+        "Continue behind the others at {speed} km/h",
     ),
     "accelerate": (
         "Accelerate from {speed} to {goal} km/h",
         "Speed up from {speed} to {goal} km/h",
+        "Gain speed from {speed} to {goal} km/h",
+    ),
+    "accelerate.start": (
+        "Start moving and accelerate to {goal} km/h",
+        "Set off now and speed up to {goal} km/h",
+        "Move off and gain speed up to {goal} km/h",
     ),
     "slow": (
         "Slow down from {speed} to {goal} km/h",
         "Reduce the speed from {speed} to {goal} km/h",
+        "Ease off from {speed} to {goal} km/h",
     ),
     "stop": (
         "Brake from {speed} km/h and stop within {room} m",
         "Come to a stop within {room} m from {speed} km/h",
+        "Stop from {speed} km/h with {room} m left",
     ),
-    "wait": ("Wait at a standstill and keep the brake on", "Remain stopped and hold the brake"),
+    "wait": (
+        "Wait at a standstill and keep the brake on",
+        "Remain stopped and hold the brake",
+        "Stand still with the foot on the brake",
+    ),
+    "left": (
+        "Move to the left and pass at {speed} km/h",
+        "Steer left to get by at {speed} km/h",
+        "Swing left and go around at {speed} km/h",
+    ),
+    "right": (
+        "Move to the right and pass at {speed} km/h",
+        "Steer right to get by at {speed} km/h",
+        "Swing right and go around at {speed} km/h",
+    ),
+    "yield": (
+        "Yield and slow down from {speed} to {goal} km/h",
+        "Give way and reduce the speed from {speed} to {goal} km/h",
+        "Let others go first and ease off from {speed} to {goal} km/h",
+    ),
+    "yield.stand": (
+        "Yield and wait at a standstill",
+        "Give way and remain stopped",
+        "Let others go first and stand still",
+    ),
 }
-_CAUSES: dict[str, tuple[str, str]] = {
+
+# {at} is a distance in words, see DISTANCES.
+CLAUSES: dict[str, tuple[str, str, str]] = {
     "lead_braking": (
-        "the lead {kind} {gap_m} m ahead is braking",
-        "the {kind} in front is braking at a distance of {gap_m} m",
-    ),
-    "lead_slower": (
-        "the lead {kind} {gap_m} m ahead is slower at {speed_kmh} km/h",
-        "the {kind} in front drives only {speed_kmh} km/h at a distance of {gap_m} m",
-    ),
-    "lead_close": (
-        "the lead {kind} is only {gap_m} m ahead",
-        "the {kind} in front is as close as {gap_m} m",
+        "the lead {kind} {at} is braking",
+        "the {kind} in front brakes {at}",
+        "the brake lamps of the {kind} {at} are on",
     ),
     "lead_stopped": (
-        "the lead {kind} {gap_m} m ahead has stopped",
-        "the {kind} in front stands at a distance of {gap_m} m",
+        "the lead {kind} {at} has stopped",
+        "the {kind} in front stands {at}",
+        "the {kind} {at} does not move",
     ),
-    "lead_leaving": (
-        "the lead {kind} {gap_m} m ahead is pulling away",
-        "the {kind} in front is leaving and already {gap_m} m away",
+    "lead_closing": (
+        "the lead {kind} {at} is slower at {speed_kmh} km/h",
+        "the {kind} in front goes only {speed_kmh} km/h {at}",
+        "the {kind} {at} comes closer at only {speed_kmh} km/h",
     ),
     "lead_ahead": (
-        "the lead {kind} is {gap_m} m ahead",
-        "the {kind} in front is {gap_m} m away",
+        "the lead {kind} {at} drives at {speed_kmh} km/h",
+        "the {kind} in front goes {speed_kmh} km/h {at}",
+        "the {kind} {at} rolls along at {speed_kmh} km/h",
     ),
-    "lead_steady": (
-        "the lead {kind} {gap_m} m ahead drives steadily at {speed_kmh} km/h",
-        "the {kind} in front goes on at {speed_kmh} km/h at a distance of {gap_m} m",
-    ),
-    "gap_closing": ("the gap is closing", "it comes closer"),
     "light_red": (
-        "the traffic light {distance_m} m ahead is red",
-        "the signal shows red in {distance_m} m",
+        "the traffic light {at} is red",
+        "the signal shows red {at}",
+        "a red light shines {at}",
     ),
     "light_amber": (
-        "the traffic light {distance_m} m ahead is amber",
-        "the signal shows amber in {distance_m} m",
+        "the traffic light {at} is amber",
+        "the signal shows amber {at}",
+        "an amber light shines {at}",
     ),
     "light_green": (
-        "the traffic light {distance_m} m ahead is green",
-        "the signal shows green in {distance_m} m",
+        "the traffic light {at} is green",
+        "the signal shows green {at}",
+        "a green light shines {at}",
     ),
-    "free_until_red": (
-        "the road is free up to the red traffic light {distance_m} m ahead",
-        "nothing is in the way before the red signal in {distance_m} m",
+    "pedestrian_crossing": (
+        "a pedestrian {at} is crossing from the {side}",
+        "someone walks across from the {side} {at}",
+        "a person on the road {at} comes from the {side}",
     ),
-    "free_until_amber": (
-        "the road is free up to the amber traffic light {distance_m} m ahead",
-        "nothing is in the way before the amber signal in {distance_m} m",
+    "pedestrian_waiting": (
+        "a pedestrian {at} is waiting on the {side}",
+        "someone wants to cross from the {side} {at}",
+        "a person stands at the {side} kerb {at}",
     ),
-    "amber_too_close": (
-        "the amber light is too close to stop",
-        "there is no room left to stop at the amber light",
+    "cyclist": (
+        "a cyclist {at} rides at {speed_kmh} km/h",
+        "the bicycle in front goes {speed_kmh} km/h {at}",
+        "a bicycle {at} rolls along at {speed_kmh} km/h",
     ),
-    "road_free": ("the road ahead is free", "there is nothing in the way"),
-    "lane_straight": ("the lane goes straight on", "the street runs straight"),
-    "bend_left": ("the lane bends to the left", "the street curves to the left"),
-    "bend_right": ("the lane bends to the right", "the street curves to the right"),
+    "cut_in": (
+        "a {kind} {at} is cutting in from the {side}",
+        "a {kind} changes lanes from the {side} {at}",
+        "a {kind} from the {side} lane swings in {at}",
+    ),
+    "merge": (
+        "a {kind} {at} is merging from the {side}",
+        "a {kind} joins from the {side} {at}",
+        "a {kind} from the {side} entry comes in {at}",
+    ),
+    "blocked_lane": (
+        "a parked {kind} {at} blocks the lane",
+        "the lane is blocked by a {kind} {at}",
+        "a {kind} with hazard lights is in the way {at}",
+    ),
+    "cones": (
+        "cones {at} close the lane",
+        "the lane is closed by cones {at}",
+        "cones are in the way {at}",
+    ),
+    "oncoming": (
+        "an oncoming {kind} {at} needs the narrow road",
+        "a {kind} comes the other way {at} where it is narrow",
+        "a {kind} fills the narrow road {at}",
+    ),
+    "cross_traffic": (
+        "a {kind} {at} is crossing from the {side}",
+        "a {kind} has priority from the {side} {at}",
+        "a {kind} passes from the {side} {at}",
+    ),
+    "curve": (
+        "the road {at} bends sharply to the {side}",
+        "a sharp curve to the {side} begins {at}",
+        "the road turns tightly {side} {at}",
+    ),
+    "road_free": (
+        "the road ahead is free",
+        "there is nothing in the way",
+        "the whole lane is clear",
+    ),
 }
+CAUSES = tuple(CLAUSES)
+ATTRIBUTES = ("kind", "side", "distance_m", "speed_kmh")
+
+DISTANCES = ("{distance_m} m ahead", "at {distance_m} m", "in {distance_m} m")
+JUST_AHEAD = "just ahead"  # in every way of speaking: a distance of 1 m
+CONNECTORS = (" because ", " as ", ": ")  # between the decision and its causes
+JOINTS = (", ", " and ")  # between causes
 
 
 def decision_clause(
-    phrases: Phrases, decision: str, quantities: Mapping[str, int], follows: bool
+    phrases: Phrases, decision: str, quantities: Mapping[str, int], follows: bool = False
 ) -> str:
-    """How a text opens; quantities are `speed` and `goal` in km/h and `room` to stop in m."""
+    """How a text opens.
+
+    Quantities are `speed` and `goal` in km/h and `room` to stop in m; a speed of 0 is a
+    standstill. `follows` says whether the first cause is a lead vehicle.
+    """
     key = decision
     if decision == "keep" and follows:
-        key = "follow"
+        key = "keep.follow"
     if decision == "accelerate" and quantities["speed"] == 0:
-        key = "start"
-    return _DECISIONS[key][phrases.value].format(**quantities)
+        key = "accelerate.start"
+    if decision == "yield" and quantities["speed"] == 0:
+        key = "yield.stand"
+    return OPENINGS[key][phrases.value].format(**quantities)
 
 
 def cause_clause(phrases: Phrases, name: str, attributes: Mapping[str, str | int]) -> str:
-    """One cause in words; a light at the bumper is "just ahead"."""
-    clause = _CAUSES[name][phrases.value].format(**attributes)
-    if name.startswith(("light", "free_until")) and int(attributes["distance_m"]) <= 1:
-        clause = clause.replace("1 m ahead", "just ahead").replace("in 1 m", "just ahead")
-    return clause
+    """One cause in words."""
+    distance = attributes.get("distance_m")
+    at = JUST_AHEAD if distance == 1 else DISTANCES[phrases.value].format(distance_m=distance)
+    return CLAUSES[name][phrases.value].format(at=at, **attributes)
+
+
+def sentence(phrases: Phrases, opening: str, clauses: Sequence[str]) -> str:
+    """The whole text."""
+    *most, last = clauses
+    reasons = f"{JOINTS[0].join(most)}{JOINTS[1]}{last}" if most else last
+    return f"{opening}{CONNECTORS[phrases.value]}{reasons}."

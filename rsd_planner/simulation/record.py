@@ -22,7 +22,7 @@ from rsd_planner.simulation.camera import (
 from rsd_planner.simulation.labels import image_labels, patch_bits, view_of
 from rsd_planner.simulation.narrator import Narration, Narrator, View, count_words
 from rsd_planner.simulation.phrases import Phrases
-from rsd_planner.simulation.scene import Drive, Weather
+from rsd_planner.simulation.scene import Drive
 from rsd_planner.simulation.world import SNAPSHOT_STEP_S, simulate
 from rsd_planner.types import CameraModel, EgoState
 
@@ -73,7 +73,7 @@ def record_drive(
     count = round((LEAD_IN_S + duration_s) / SNAPSHOT_STEP_S)
     shots = drive.snapshots[:count:stride]
     renderer = CameraRenderer(drive)
-    narrator = Narrator(Phrases.CLEAR if drive.weather is Weather.CLEAR else Phrases.OVERCAST)
+    narrator = Narrator(Phrases.of(drive.weather))
     jpegs, patches, labels, narrations, views = [], [], [], [], []
     try:
         for shot in shots:

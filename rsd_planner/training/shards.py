@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from rsd_planner.planning.pictures import compressed_to_rgb
 from rsd_planner.simulation.classes import PixelClass
-from rsd_planner.simulation.labels import LABEL_NAMES, LIGHT_STATES
+from rsd_planner.simulation.labels import LABELS
 from rsd_planner.simulation.record import START_NS, RecordedDrive, record_drive
 from rsd_planner.simulation.scene import EgoTrack
 from rsd_planner.training.card import write_card
@@ -121,23 +121,12 @@ def write_shard(recorded: RecordedDrive, folder: Path) -> Path:
 
 def _label_columns(recorded: RecordedDrive) -> tuple[dict[str, str], NDArray[np.float32]]:
     """Kinds of the labels by name, and the labels (frames, labels); what is unknown is NaN."""
-    column = {name: recorded.labels[:, i] for i, name in enumerate(LABEL_NAMES)}
-    lead, light = column["lead_visible"] > 0, column["light_state"] > 0
+    kinds = {label.name: "binary" if label.kind == "binary" else "quantity" for label in LABELS}
     # Logarithms: a metre matters near the car and not far away.
-    quantities = {
-        "lead_log_distance": np.where(lead, np.log1p(column["lead_distance_m"]), np.nan),
-        "lead_speed_mps": np.where(lead, column["lead_speed_mps"], np.nan),
-        "light_log_distance": np.where(light, np.log1p(column["light_distance_m"]), np.nan),
-    }
-    binary = {
-        "lead_visible": column["lead_visible"],
-        "lead_braking": np.where(lead, column["lead_braking"], np.nan),
-    }
-    for index, state in enumerate(LIGHT_STATES[1:], start=1):
-        binary[f"light_{state}"] = column["light_state"] == index
-    kinds = dict.fromkeys(binary, "binary") | dict.fromkeys(quantities, "quantity")
-    columns = [*binary.values(), *quantities.values()]
-    return kinds, np.stack([np.asarray(c, np.float32) for c in columns], axis=1)
+    far = [label.kind == "distance" for label in LABELS]
+    labels = recorded.labels.copy()
+    labels[:, far] = np.log1p(labels[:, far])
+    return kinds, labels
 
 
 def _novel(recorded: RecordedDrive) -> NDArray[np.bool_]:

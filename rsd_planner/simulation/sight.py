@@ -1,0 +1,136 @@
+"""What the picture of an instant shows of what the expert heeds: the narrator's view."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rsd_planner.simulation.classes import PixelClass
+from rsd_planner.simulation.network import load_network
+from rsd_planner.simulation.scene import Drive, Hazard, HazardKind, LightState, Snapshot
+from rsd_planner.simulation.view import HazardView, LeadView, LightView, View
+from rsd_planner.simulation.weather import visibility_of
+
+__all__ = ["view_of"]
+
+_NEXT_S = 0.7
+_CLEAR_SHARE = 0.75  # of the visibility, at which things have all but faded
+_MIN_LEAD_PIXELS = 24
+_MIN_LIGHT_PIXELS = 6
+_LEAD_SIGHT_M = 70.0
+_LIGHT_SIGHT_M = 70.0
+_CURVE_SIGHT_M = 50.0
+_LIT = {
+    LightState.RED: PixelClass.LIGHT_RED,
+    LightState.AMBER: PixelClass.LIGHT_AMBER,
+    LightState.GREEN: PixelClass.LIGHT_GREEN,
+}
+# The class that shows a hazard, the least pixels of it (of 256 × 128) and how far it is seen.
+_SHOWN: dict[HazardKind, tuple[PixelClass, int, float]] = {
+    HazardKind.PEDESTRIAN_CROSSING: (PixelClass.PEDESTRIAN_CROSSING, 12, 50.0),
+    HazardKind.PEDESTRIAN_WAITING: (PixelClass.PEDESTRIAN_WAITING, 12, 45.0),
+    HazardKind.CYCLIST: (PixelClass.CYCLIST_AHEAD, 12, 50.0),
+    HazardKind.CUT_IN: (PixelClass.CUT_IN_VEHICLE, 24, 60.0),
+    HazardKind.MERGE: (PixelClass.MERGING_VEHICLE, 24, 60.0),
+    HazardKind.BLOCKED_LANE: (PixelClass.BLOCKING_VEHICLE, 24, 60.0),
+    HazardKind.CONES: (PixelClass.CONE_IN_LANE, 10, 45.0),
+    HazardKind.ONCOMING: (PixelClass.ONCOMING_VEHICLE, 20, 70.0),
+    HazardKind.CROSS_TRAFFIC: (PixelClass.CROSSING_VEHICLE, 20, 60.0),
+}
+
+
+def view_of(drive: Drive, shot: Snapshot, classes: NDArray[np.uint8]) -> View:
+    """What can be seen in the picture of a snapshot, and what the expert does next.
+
+    `classes` is the (height, width) id picture of the snapshot.
+    """
+    pixels = np.bincount(classes.reshape(-1), minlength=len(PixelClass))
+    sight_m = _CLEAR_SHARE * visibility_of(drive.weather)
+    kinds = {v.vehicle_id: v.kind for v in (*drive.parked, *shot.vehicles)}
+    soon = drive.ego.at(np.array([shot.time_s, shot.time_s + _NEXT_S]))
+    speeds = soon.speed_mps
+    return View(
+        speed_mps=max(0.0, float(speeds[0])),
+        next_acceleration_mps2=float(speeds[1] - speeds[0]) / _NEXT_S,
+        lead=_lead(shot, pixels, kinds, sight_m),
+        light=_light(shot, pixels, sight_m),
+        hazards=_hazards(shot, pixels, kinds, sight_m),
+        sideways_mps=_sideways_m(drive.network, soon.position_m) / _NEXT_S,
+        weather=drive.weather,
+    )
+
+
+def _lead(
+    shot: Snapshot, pixels: NDArray[np.int64], kinds: dict[str, str], sight_m: float
+) -> LeadView | None:
+    lead = shot.lead
+    if lead is None or lead.gap_m > min(sight_m, _LEAD_SIGHT_M):
+        return None
+    lamps = int(pixels[PixelClass.LEAD_BRAKE_LAMP_ON])
+    if pixels[PixelClass.LEAD_VEHICLE] + lamps < _MIN_LEAD_PIXELS:
+        return None
+    return LeadView(kinds[lead.vehicle_id], lead.gap_m, lead.speed_mps, lamps > 0)
+
+
+def _light(shot: Snapshot, pixels: NDArray[np.int64], sight_m: float) -> LightView | None:
+    ahead = shot.light_ahead
+    if ahead is None or ahead.distance_m > min(sight_m, _LIGHT_SIGHT_M):
+        return None
+    if pixels[_LIT[ahead.state]] < _MIN_LIGHT_PIXELS:
+        return None
+    return LightView(ahead.state, ahead.distance_m)
+
+
+def _hazards(
+    shot: Snapshot, pixels: NDArray[np.int64], kinds: dict[str, str], sight_m: float
+) -> tuple[HazardView, ...]:
+    seen: dict[HazardKind, HazardView] = {}
+    for hazard in shot.hazards:
+        if hazard.kind not in seen and _is_seen(hazard, pixels, sight_m):
+            actor = next((kinds[i] for i in hazard.actor_ids if i in kinds), "")
+            distance = max(0.0, hazard.distance_m)
+            seen[hazard.kind] = HazardView(
+                hazard.kind, distance, hazard.side, hazard.speed_mps, actor
+            )
+    return tuple(sorted(seen.values(), key=lambda h: h.distance_m))
+
+
+def _is_seen(hazard: Hazard, pixels: NDArray[np.int64], sight_m: float) -> bool:
+    if hazard.kind is HazardKind.CURVE:
+        return hazard.distance_m < min(sight_m, _CURVE_SIGHT_M)
+    shown_as, least, farthest_m = _SHOWN[hazard.kind]
+    return hazard.distance_m < min(sight_m, farthest_m) and int(pixels[shown_as]) >= least
+
+
+def _sideways_m(network: str, positions: NDArray[np.float64]) -> float:
+    """How far the second position is to the left of the first, across the road."""
+    line, arc = _road_line(network)
+    offsets = [_offset_m(line, arc, position) for position in positions]
+    return offsets[1] - offsets[0]
+
+
+def _offset_m(
+    line: NDArray[np.float64], arc: NDArray[np.float64], position: NDArray[np.float64]
+) -> float:
+    """Signed distance from a polyline, positive on its left."""
+    start, step = line[:-1], np.diff(line, axis=0)
+    length = np.diff(arc)
+    along = np.clip(((position - start) * step).sum(axis=1) / length**2, 0.0, 1.0)
+    away = position - (start + along[:, None] * step)
+    nearest = int(np.argmin((away**2).sum(axis=1)))
+    left = step[nearest, 0] * away[nearest, 1] - step[nearest, 1] * away[nearest, 0]
+    return float(left / length[nearest])
+
+
+@lru_cache(maxsize=32)
+def _road_line(network: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The rightmost lane of the ego's road as one line, and the arc length at its points."""
+    road = load_network(network)
+    route = getattr(road, "route", tuple(f"f{i}" for i in range(road.blocks)))
+    points = np.concatenate([road.edge(edge_id).lanes[0] for edge_id in route])
+    apart = np.linalg.norm(np.diff(points, axis=0), axis=1) > 1e-3
+    points = points[np.concatenate([[True], apart])]
+    arc = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    return points, arc

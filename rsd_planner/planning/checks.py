@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rsd_planner.config import PlannerSettings
 from rsd_planner.planning.decision import agrees, decision_of
 from rsd_planner.planning.ego_history import yaw_of
-from rsd_planner.planning.path import TimedPath, path_of
+from rsd_planner.planning.path import TURNED_RAD, TimedPath, path_of, turned_rad
 from rsd_planner.types import NANOSECONDS, Decision, EgoState, FinishReason, PlanResult
 
 __all__ = ["PlanFault", "PlanFaultKind", "check_plan", "disagreement"]
@@ -25,7 +25,6 @@ __all__ = ["PlanFault", "PlanFaultKind", "check_plan", "disagreement"]
 WINDOW_S = 0.5
 WALKING_MPS = 2.0  # below it, curvature is noise of standing
 SLACK = 1.05
-TURNED_RAD = 0.7  # between the path and the car
 
 
 class PlanFaultKind(Enum):
@@ -126,11 +125,10 @@ def _check_place(
     if off_m > limit_m:
         detail = f"the path is {off_m:.1f} m from where the car is now (limit {limit_m:.1f} m)"
         return (PlanFault(PlanFaultKind.DISPLACED, detail),)
-    heading_rad = float(np.interp(ego_now.stamp_ns, path.time_ns, np.unwrap(path.yaw_rad)))
-    turned_rad = abs(float(np.angle(np.exp(1j * (heading_rad - yaw_of(ego_now.orientation_xyzw))))))
-    if turned_rad <= TURNED_RAD:
+    off_rad = turned_rad(path.heading_at(ego_now.stamp_ns), yaw_of(ego_now.orientation_xyzw))
+    if off_rad <= TURNED_RAD:
         return ()
-    detail = f"the path is turned by {turned_rad:.1f} rad from the car's heading now"
+    detail = f"the path is turned by {off_rad:.1f} rad from the car's heading now"
     return (PlanFault(PlanFaultKind.DISPLACED, detail),)
 
 

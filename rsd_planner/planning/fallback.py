@@ -13,12 +13,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from rsd_planner.config import PlannerSettings
-from rsd_planner.planning.path import TimedPath, arc_path, path_of, stop_along
+from rsd_planner.planning.ego_history import yaw_of
+from rsd_planner.planning.path import (
+    TURNED_RAD,
+    TimedPath,
+    arc_path,
+    moved_to,
+    path_of,
+    stop_along,
+    turned_rad,
+)
 from rsd_planner.types import NANOSECONDS, EgoState, PlanResult, PlanSource
 
 __all__ = ["Fallback", "Followable"]
 
 MOVING_MPS = 0.3
+HARDER_STEPS = 4
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,7 @@ class Fallback:
         if not self.knows_where(now_ns, ego):
             return None
         assert ego is not None
+        ego = moved_to(ego, now_ns)
         last = self._last
         if last is None:
             return self._stop_blind(tick, now_ns, ego)
@@ -118,18 +129,24 @@ class Fallback:
         if not np.any(plan.path.time_ns > now_ns):
             return False
         off = plan.path.position_at(ego.stamp_ns) - ego.position_m
-        return float(np.linalg.norm(off[:2])) <= self.settings.max_displacement_m
+        if float(np.linalg.norm(off[:2])) > self.settings.max_displacement_m:
+            return False
+        heading = plan.path.heading_at(ego.stamp_ns)
+        return turned_rad(heading, yaw_of(ego.orientation_xyzw)) <= TURNED_RAD
 
     def _near(self, path: TimedPath, ego: EgoState) -> bool:
-        """Whether the line of a path, at any time of it, passes where the car is."""
-        off = path.position_m[:, :2] - ego.position_m[:2]
+        """Whether the line of a path, at any time of it, passes where the car is and its way."""
+        off_m = np.linalg.norm(path.position_m[:, :2] - ego.position_m[:2], axis=1)
+        nearest = int(np.argmin(off_m))
+        if turned_rad(path.yaw_rad[nearest], yaw_of(ego.orientation_xyzw)) > TURNED_RAD:
+            return False
         spacing_m = 0.06 * float(np.max(path.speed_mps))  # the line between two points
-        return float(np.linalg.norm(off, axis=1).min()) <= (
-            self.settings.max_displacement_m + spacing_m
-        )
+        return float(off_m[nearest]) <= self.settings.max_displacement_m + spacing_m
 
     def _arc(self, ego: EgoState) -> TimedPath:
-        return arc_path(ego, self.settings.max_curvature_1pm)
+        speed_mps = max(1.0, float(ego.linear_mps[0]))
+        grip_1pm = self.settings.max_lateral_acceleration_mps2 / speed_mps**2
+        return arc_path(ego, min(self.settings.max_curvature_1pm, grip_1pm))
 
     def _stop_blind(self, tick: int, now_ns: int, ego: EgoState) -> Followable | None:
         """No plan ever: a moving car stops on its present curve, a standing one gets nothing."""
@@ -140,14 +157,23 @@ class Fallback:
     def _stop(
         self, tick: int, now_ns: int, ego: EgoState, line: TimedPath, last: Followable | None
     ) -> Followable:
-        deceleration = min(
-            self.settings.safe_stop_deceleration_mps2, self.settings.max_deceleration_mps2
-        )
         return Followable(
             PlanSource.SAFE_STOP,
             tick,
             last.plan_tick if last else 0,
             last.t0_ns if last else ego.stamp_ns,
             now_ns + self._validity_ns,
-            stop_along(line, ego, now_ns, deceleration),
+            self._gentlest_stop(line, ego, now_ns),
         )
+
+    def _gentlest_stop(self, line: TimedPath, ego: EgoState, now_ns: int) -> TimedPath:
+        """Braking of SAFE_STOP, or as much more as the curves of the line ask for."""
+        hardest = self.settings.max_deceleration_mps2
+        gentle = min(self.settings.safe_stop_deceleration_mps2, hardest)
+        stop = stop_along(line, ego, now_ns, gentle)
+        for deceleration in np.linspace(gentle, hardest, HARDER_STEPS)[1:]:
+            lateral = np.abs(stop.speed_mps**2 * stop.curvature_1pm)
+            if float(lateral.max()) <= self.settings.max_lateral_acceleration_mps2:
+                break
+            stop = stop_along(line, ego, now_ns, float(deceleration))
+        return stop

@@ -6,7 +6,7 @@ car that moves along its heading, and knows nothing of lanes or obstacles.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from rsd_planner.planning.ego_history import rotation_matrix, yaw_of
 from rsd_planner.types import NANOSECONDS, EgoState, PlanResult
 
-__all__ = ["TimedPath", "arc_path", "path_of", "stop_along"]
+__all__ = ["TimedPath", "arc_path", "moved_to", "path_of", "stop_along", "turned_rad"]
 
 STEP_S = 0.1
 STANDING_MPS = 0.05
+TURNED_RAD = 0.7  # more between a path and the car, and it is not the car's path
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class TimedPath:
             self.curvature_1pm[keep],
         )
 
+    def heading_at(self, now_ns: int) -> float:
+        """Where the path heads at an instant [rad]; its ends beyond its span."""
+        return float(np.interp(now_ns, self.time_ns, np.unwrap(self.yaw_rad)))
+
     def position_at(self, now_ns: int) -> NDArray[np.float64]:
         """Where the path is at an instant (3,); its ends beyond its span."""
         columns = [np.interp(now_ns, self.time_ns, self.position_m[:, i]) for i in range(3)]
@@ -68,6 +73,29 @@ def path_of(result: PlanResult) -> TimedPath:
         np.concatenate([[float(ego.linear_mps[0])], trajectory.speed_mps]),
         np.concatenate([trajectory.acceleration_mps2[:1], trajectory.acceleration_mps2]),
         np.concatenate([trajectory.curvature_1pm[:1], trajectory.curvature_1pm]),
+    )
+
+
+def turned_rad(one: float, other: float) -> float:
+    """The angle between two headings, from 0 to π."""
+    return abs(float(np.arctan2(np.sin(one - other), np.cos(one - other))))
+
+
+def moved_to(ego: EgoState, now_ns: int) -> EgoState:
+    """Where the car is at `now_ns` if it went on with its twist since its last odometry."""
+    dt_s = (now_ns - ego.stamp_ns) / NANOSECONDS
+    if dt_s <= 0.0:
+        return ego
+    yaw, turn = yaw_of(ego.orientation_xyzw), float(ego.angular_radps[2]) * dt_s
+    middle = yaw + 0.5 * turn
+    step_m = float(ego.linear_mps[0]) * dt_s
+    position = ego.position_m + step_m * np.array([np.cos(middle), np.sin(middle), 0.0])
+    half = 0.5 * (yaw + turn)
+    return replace(
+        ego,
+        stamp_ns=now_ns,
+        position_m=position,
+        orientation_xyzw=np.array([0.0, 0.0, np.sin(half), np.cos(half)]),
     )
 
 

@@ -105,83 +105,83 @@ OPENINGS: dict[str, tuple[str, str, str]] = {
 CLAUSES: dict[str, tuple[str, str, str]] = {
     "lead_braking": (
         "the lead {kind} {at} is braking",
-        "the {kind} in front brakes {at}",
+        "the {kind} in front {at} brakes",
         "the brake lamps of the {kind} {at} are on",
     ),
     "lead_stopped": (
         "the lead {kind} {at} has stopped",
-        "the {kind} in front stands {at}",
+        "the {kind} in front stands still {at}",
         "the {kind} {at} does not move",
     ),
     "lead_closing": (
         "the lead {kind} {at} is slower at {speed_kmh} km/h",
-        "the {kind} in front goes only {speed_kmh} km/h {at}",
+        "the {kind} in front {at} goes only {speed_kmh} km/h",
         "the {kind} {at} comes closer at only {speed_kmh} km/h",
     ),
     "lead_ahead": (
         "the lead {kind} {at} drives at {speed_kmh} km/h",
-        "the {kind} in front goes {speed_kmh} km/h {at}",
+        "the {kind} in front {at} goes {speed_kmh} km/h",
         "the {kind} {at} rolls along at {speed_kmh} km/h",
     ),
     "light_red": (
         "the traffic light {at} is red",
-        "the signal shows red {at}",
+        "the signal {at} shows red",
         "a red light shines {at}",
     ),
     "light_amber": (
         "the traffic light {at} is amber",
-        "the signal shows amber {at}",
+        "the signal {at} shows amber",
         "an amber light shines {at}",
     ),
     "light_green": (
         "the traffic light {at} is green",
-        "the signal shows green {at}",
+        "the signal {at} shows green",
         "a green light shines {at}",
     ),
     "pedestrian_crossing": (
         "a pedestrian {at} is crossing from the {side}",
-        "someone walks across from the {side} {at}",
+        "someone {at} walks across from the {side}",
         "a person on the road {at} comes from the {side}",
     ),
     "pedestrian_waiting": (
         "a pedestrian {at} is waiting on the {side}",
-        "someone wants to cross from the {side} {at}",
+        "someone {at} wants to cross from the {side}",
         "a person stands at the {side} kerb {at}",
     ),
     "cyclist": (
         "a cyclist {at} rides at {speed_kmh} km/h",
-        "the bicycle in front goes {speed_kmh} km/h {at}",
+        "the bicycle in front {at} goes {speed_kmh} km/h",
         "a bicycle {at} rolls along at {speed_kmh} km/h",
     ),
     "cut_in": (
         "a {kind} {at} is cutting in from the {side}",
-        "a {kind} changes lanes from the {side} {at}",
-        "a {kind} from the {side} lane swings in {at}",
+        "a {kind} {at} changes lanes from the {side}",
+        "a {kind} {at} swings in from the {side} lane",
     ),
     "merge": (
         "a {kind} {at} is merging from the {side}",
-        "a {kind} joins from the {side} {at}",
-        "a {kind} from the {side} entry comes in {at}",
+        "a {kind} {at} joins from the {side}",
+        "a {kind} {at} comes in from the {side} entry",
     ),
     "blocked_lane": (
         "a parked {kind} {at} blocks the lane",
         "the lane is blocked by a {kind} {at}",
-        "a {kind} with hazard lights is in the way {at}",
+        "a {kind} with hazard lights stands in the lane {at}",
     ),
     "cones": (
         "cones {at} close the lane",
         "the lane is closed by cones {at}",
-        "cones are in the way {at}",
+        "cones stand in the lane {at}",
     ),
     "oncoming": (
         "an oncoming {kind} {at} needs the narrow road",
-        "a {kind} comes the other way {at} where it is narrow",
+        "a {kind} {at} comes the other way where it is narrow",
         "a {kind} fills the narrow road {at}",
     ),
     "cross_traffic": (
         "a {kind} {at} is crossing from the {side}",
-        "a {kind} has priority from the {side} {at}",
-        "a {kind} passes from the {side} {at}",
+        "a {kind} {at} has priority from the {side}",
+        "a {kind} {at} passes from the {side}",
     ),
     "curve": (
         "the road {at} bends sharply to the {side}",
@@ -197,7 +197,7 @@ CLAUSES: dict[str, tuple[str, str, str]] = {
 CAUSES = tuple(CLAUSES)
 ATTRIBUTES = ("kind", "side", "distance_m", "speed_kmh")
 
-DISTANCES = ("{distance_m} m ahead", "at {distance_m} m", "in {distance_m} m")
+DISTANCES = ("{distance_m} m ahead", "at {distance_m} m", "{distance_m} m away")
 JUST_AHEAD = "just ahead"  # in every way of speaking: a distance of 1 m
 CONNECTORS = (" because ", " as ", ": ")  # between the decision and its causes
 JOINTS = (", ", " and ")  # between causes

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -105,32 +103,8 @@ def _is_seen(hazard: Hazard, pixels: NDArray[np.int64], sight_m: float) -> bool:
 
 
 def _sideways_m(network: str, positions: NDArray[np.float64]) -> float:
-    """How far the second position is to the left of the first, across the road."""
-    line, arc = _road_line(network)
-    offsets = [_offset_m(line, arc, position) for position in positions]
-    return offsets[1] - offsets[0]
-
-
-def _offset_m(
-    line: NDArray[np.float64], arc: NDArray[np.float64], position: NDArray[np.float64]
-) -> float:
-    """Signed distance from a polyline, positive on its left."""
-    start, step = line[:-1], np.diff(line, axis=0)
-    length = np.diff(arc)
-    along = np.clip(((position - start) * step).sum(axis=1) / length**2, 0.0, 1.0)
-    away = position - (start + along[:, None] * step)
-    nearest = int(np.argmin((away**2).sum(axis=1)))
-    left = step[nearest, 0] * away[nearest, 1] - step[nearest, 1] * away[nearest, 0]
-    return float(left / length[nearest])
-
-
-@lru_cache(maxsize=32)
-def _road_line(network: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The rightmost lane of the ego's road as one line, and the arc length at its points."""
-    road = load_network(network)
-    route = getattr(road, "route", tuple(f"f{i}" for i in range(road.blocks)))
-    points = np.concatenate([road.edge(edge_id).lanes[0] for edge_id in route])
-    apart = np.linalg.norm(np.diff(points, axis=0), axis=1) > 1e-3
-    points = points[np.concatenate([[True], apart])]
-    arc = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-    return points, arc
+    """How far a second position is to the left of a first one, across the road."""
+    path = load_network(network).path
+    along, before = path.nearest(positions[0])
+    _, after = path.nearest(positions[1], along - 10.0, along + 50.0)
+    return after - before

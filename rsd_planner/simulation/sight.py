@@ -66,6 +66,8 @@ def _lead(
     lead = shot.lead
     if lead is None or lead.gap_m > min(sight_m, _LEAD_SIGHT_M):
         return None
+    if any(lead.vehicle_id in hazard.actor_ids for hazard in shot.hazards):
+        return None  # it is told as that
     lamps = int(pixels[PixelClass.LEAD_BRAKE_LAMP_ON])
     if pixels[PixelClass.LEAD_VEHICLE] + lamps < _MIN_LEAD_PIXELS:
         return None

@@ -1,134 +1,331 @@
-"""A road network as geometry: lanes, junction areas, stop lines and traffic lights.
+"""A road network as geometry: lanes, junctions, traffic lights, ramps and the ego's route.
 
 Reads the SUMO `.net.xml` files that are checked in under `networks/`. It knows only what the
-renderer and the world need; routing and right of way stay SUMO's business.
+renderer and the world need; the values are those of `road.py`.
 """
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NETWORKS", "Edge", "RoadNetwork", "Signal", "load_network", "network_path"]
+from rsd_planner.simulation.road import Edge, GiveWay, Junction, Ramp, RoadNetwork, Signal
+from rsd_planner.simulation.route import Curve, RoutePath, find_curves, shift_left
+
+__all__ = [
+    "HELD_OUT",
+    "NETWORKS",
+    "Curve",
+    "Edge",
+    "GiveWay",
+    "Junction",
+    "Ramp",
+    "RoadNetwork",
+    "RoutePath",
+    "Signal",
+    "load_network",
+    "network_path",
+    "shift_left",
+]
 
 _FOLDER = Path(__file__).parent / "networks"
-NETWORKS = ("avenue", "bend", "boulevard", "oldtown")
-
-
-@dataclass(frozen=True)
-class Edge:
-    """One direction of a road between two junctions."""
-
-    edge_id: str
-    lanes: tuple[NDArray[np.float64], ...]  # centre lines (points, 2), rightmost lane first
-    lane_width_m: float
-    ends_at_junction: bool
-    starts_at_junction: bool
-
-    @property
-    def is_main(self) -> bool:
-        """Whether it belongs to the street that the ego drives along."""
-        return self.edge_id[0] in "fb"
-
-    def offset_line(self, offset_m: float) -> NDArray[np.float64]:
-        """The rightmost lane's centre line moved to the left by `offset_m`."""  # (points, 2)
-        return shift_left(self.lanes[0], offset_m)
-
-
-@dataclass(frozen=True)
-class Signal:
-    """The traffic light of one approach to a junction."""
-
-    light_id: str
-    edge_id: str
-    link_index: int  # SUMO's index of the link that goes straight on
-    stop_points: NDArray[np.float64]  # (lanes, 2) where the lanes end
-    heading_rad: float  # of traffic that arrives
-    far_distance_m: float  # from the stop line to where the junction ends on the other side
-
-
-@dataclass(frozen=True)
-class RoadNetwork:
-    """What can be drawn of a network, and what its lights are called."""
-
-    name: str
-    edges: tuple[Edge, ...]
-    junction_areas: tuple[NDArray[np.float64], ...]  # (corners, 2) each
-    signals: tuple[Signal, ...]
-    blocks: int  # number of edges f0, f1, … along the street
-
-    def edge(self, edge_id: str) -> Edge:
-        """The edge of that name."""
-        return next(edge for edge in self.edges if edge.edge_id == edge_id)
+# For training. Those held out are never driven by a training seed.
+NETWORKS = (
+    "avenue",
+    "bend",
+    "boulevard",
+    "oldtown",
+    "market",
+    "plaza",
+    "alley",
+    "cobble",
+    "valley",
+    "meadow",
+    "bypass",
+    "expressway",
+)
+HELD_OUT = ("harbour", "ridge")
+_ROLES = (
+    (r"f\d+", "forward"),
+    (r"b\d+", "backward"),
+    (r"r\d+_\d", "ring"),
+    (r"on\d+", "on_ramp"),
+    (r"off\d+", "off_ramp"),
+    (r"c\d+[lr]_n\d+|n\d+_c\d+[lr]", "cross"),
+)
 
 
 def network_path(name: str) -> Path:
-    """Where the SUMO file of a network lies."""
-    if name not in NETWORKS:
-        raise ValueError(f"there is no network {name!r}; choose from {', '.join(NETWORKS)}")
+    """Where the SUMO file of a network lies. Raises ValueError for an unknown name."""
+    known = NETWORKS + HELD_OUT
+    if name not in known:
+        raise ValueError(f"there is no network {name!r}; choose from {', '.join(known)}")
     return _FOLDER / f"{name}.net.xml"
 
 
-def shift_left(line: NDArray[np.float64], offset_m: float) -> NDArray[np.float64]:
-    """A polyline moved sideways, corner by corner."""
-    tangent = np.gradient(line, axis=0)
-    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
-    return line + offset_m * np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
-
-
-@lru_cache(maxsize=len(NETWORKS))
+@lru_cache(maxsize=len(NETWORKS + HELD_OUT))
 def load_network(name: str) -> RoadNetwork:
     """Reads a network that is checked in."""
-    root = ElementTree.parse(network_path(name)).getroot()
-    junctions = {
-        j.attrib["id"]: j for j in root.findall("junction") if j.attrib["type"] == "traffic_light"
-    }
-    edges = tuple(
-        _edge(e, junctions) for e in root.findall("edge") if e.get("function") != "internal"
-    )
-    areas = tuple(_shape(j.attrib["shape"]) for j in junctions.values())
-    by_id = {edge.edge_id: edge for edge in edges}
-    signals: dict[tuple[str, str], Signal] = {}
-    for connection in root.findall("connection"):
-        if connection.get("tl") is None or connection.get("dir") != "s":
-            continue
-        key = (connection.attrib["tl"], connection.attrib["from"])
-        if key not in signals:
-            signals[key] = _signal(connection, by_id)
-    blocks = sum(1 for edge in edges if edge.edge_id[0] == "f")
-    return RoadNetwork(name, edges, areas, tuple(signals.values()), blocks)
+    return _Reader(name).network()
 
 
 def _shape(text: str) -> NDArray[np.float64]:
     return np.array([[float(v) for v in point.split(",")[:2]] for point in text.split()])
 
 
-def _edge(element: ElementTree.Element, junctions: dict[str, ElementTree.Element]) -> Edge:
-    lanes = element.findall("lane")
-    return Edge(
-        edge_id=element.attrib["id"],
-        lanes=tuple(_shape(lane.attrib["shape"]) for lane in lanes),
-        lane_width_m=float(lanes[0].attrib["width"]),
-        ends_at_junction=element.attrib["to"] in junctions,
-        starts_at_junction=element.attrib["from"] in junctions,
-    )
+class _Reader:
+    """Puts the parts of one file together."""
 
+    def __init__(self, name: str) -> None:
+        root = ElementTree.parse(network_path(name)).getroot()
+        self._name = name
+        self._junctions = {
+            j.attrib["id"]: j
+            for j in root.findall("junction")
+            if j.attrib["type"] not in ("dead_end", "internal")
+        }
+        self._ring_nodes = {
+            node for r in root.findall("roundabout") for node in r.attrib["nodes"].split()
+        }
+        self._connections = [c.attrib for c in root.findall("connection")]
+        self._inner = {
+            lane.attrib["id"]: _shape(lane.attrib["shape"])
+            for e in root.findall("edge")
+            if e.get("function") == "internal"
+            for lane in e.findall("lane")
+        }
+        elements = {
+            e.attrib["id"]: e for e in root.findall("edge") if e.get("function") != "internal"
+        }
+        self._ends = {name: e.attrib["to"] for name, e in elements.items()}
+        self._route = self._way("f", elements, ring=0)
+        self._backward = self._way("b", elements, ring=4)
+        self._path_lanes = self._find_path_lanes()
+        self._edges = {name: self._edge(e) for name, e in elements.items()}
 
-def _signal(connection: ElementTree.Element, edges: dict[str, Edge]) -> Signal:
-    incoming = edges[connection.attrib["from"]]
-    outgoing = edges[connection.attrib["to"]]
-    last, before = incoming.lanes[0][-1], incoming.lanes[0][-2]
-    heading = float(np.arctan2(*(last - before)[::-1]))
-    return Signal(
-        light_id=connection.attrib["tl"],
-        edge_id=incoming.edge_id,
-        link_index=int(connection.attrib["linkIndex"]),
-        stop_points=np.stack([lane[-1] for lane in incoming.lanes]),
-        heading_rad=heading,
-        far_distance_m=float(np.linalg.norm(outgoing.lanes[0][0] - last)),
-    )
+    def network(self) -> RoadNetwork:
+        path, starts, ends = self._path()
+        junctions = tuple(self._junction(j) for j in self._junctions.values())
+        cross_routes = self._cross_routes()
+        first = self._edges[self._route[0]]
+        return RoadNetwork(
+            name=self._name,
+            edges=tuple(self._edges.values()),
+            junction_areas=tuple(junction.area for junction in junctions),
+            signals=self._signals(),
+            blocks=sum(1 for name in self._route if name[0] == "f"),
+            kind=first.kind,
+            junctions=junctions,
+            route=self._route,
+            backward=self._backward,
+            cross_routes=cross_routes,
+            path=path,
+            path_lanes=self._path_lanes,
+            starts_m=starts,
+            ends_m=ends,
+            curves=find_curves(path),
+            give_ways=self._give_ways(junctions, cross_routes, starts, ends),
+            ramps=self._ramps(starts, ends),
+        )
+
+    def _way(
+        self, letter: str, elements: dict[str, ElementTree.Element], ring: int
+    ) -> tuple[str, ...]:
+        """The main road one way, with the half rings between its blocks."""
+        names = sorted(
+            (name for name in elements if re.fullmatch(rf"{letter}\d+", name)),
+            key=lambda name: int(name[1:]) * (1 if letter == "f" else -1),
+        )
+        way: list[str] = []
+        for name in names:
+            number = int(name[1:]) + (0 if letter == "f" else 1)
+            if way and f"r{number}_{ring}" in elements:
+                way += [f"r{number}_{ring + k}" for k in range(3)]
+            way.append(name)
+        return tuple(way)
+
+    def _find_path_lanes(self) -> dict[str, int]:
+        """For each edge of the route the lane of the path: the rightmost that goes all the way."""
+        for last in range(4):
+            lanes = {self._route[-1]: last}
+            for name, after in zip(self._route[-2::-1], self._route[:0:-1], strict=True):
+                into = self._lanes_into(name, after, lanes[after])
+                if not into:
+                    break
+                lanes[name] = min(into)
+            else:
+                return lanes
+        raise ValueError(f"no lane goes through the whole network {self._name!r}")
+
+    def _lanes_into(self, name: str, after: str, lane: int | None = None) -> list[int]:
+        """The lanes of an edge from which one gets to (a lane of) the next."""
+        return [
+            int(c["fromLane"])
+            for c in self._connections
+            if c["from"] == name and c["to"] == after and lane in (None, int(c["toLane"]))
+        ]
+
+    def _extra_lanes(self, name: str) -> int:
+        """How many lanes on the right of a motorway do not go on."""
+        if name not in self._route[:-1]:
+            return 0
+        return min(self._lanes_into(name, self._route[self._route.index(name) + 1]))
+
+    def _edge(self, element: ElementTree.Element) -> Edge:
+        name, lanes = element.attrib["id"], element.findall("lane")
+        return Edge(
+            edge_id=name,
+            lanes=tuple(_shape(lane.attrib["shape"]) for lane in lanes),
+            lane_width_m=float(lanes[0].attrib["width"]),
+            ends_at_junction=element.attrib["to"] in self._junctions,
+            starts_at_junction=element.attrib["from"] in self._junctions,
+            kind=element.get("type", "city"),
+            role=next(role for pattern, role in _ROLES if re.fullmatch(pattern, name)),
+            speed_mps=float(lanes[0].attrib["speed"]),
+            length_m=float(lanes[0].attrib["length"]),
+            extra_lanes=self._extra_lanes(name) if element.get("type") == "motorway" else 0,
+        )
+
+    def _path(self) -> tuple[RoutePath, dict[str, float], dict[str, float]]:
+        pieces: list[NDArray[np.float64]] = []
+        ranges: dict[str, tuple[int, int]] = {}
+        for index, name in enumerate(self._route):
+            line = self._edges[name].lanes[self._path_lanes[name]]
+            first = sum(len(piece) for piece in pieces)
+            ranges[name] = (first, first + len(line) - 1)
+            pieces.append(line)
+            if index + 1 < len(self._route):
+                pieces += self._across(name, self._route[index + 1])
+        points = np.concatenate(pieces)
+        steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+        along = np.concatenate([[0.0], np.cumsum(steps)])
+        starts = {name: float(along[first]) for name, (first, _) in ranges.items()}
+        ends = {name: float(along[last]) for name, (_, last) in ranges.items()}
+        return RoutePath(points), starts, ends
+
+    def _across(self, name: str, after: str) -> list[NDArray[np.float64]]:
+        """The inner lanes of the junction between two edges of the route."""
+        here, lane = name, self._path_lanes[name]
+        pieces: list[NDArray[np.float64]] = []
+        while True:
+            via = next(
+                (
+                    c.get("via")
+                    for c in self._connections
+                    if c["from"] == here and int(c["fromLane"]) == lane and c["to"] == after
+                    and int(c["toLane"]) == self._path_lanes[after]
+                ),
+                None,
+            )  # fmt: skip
+            if via is None:
+                return pieces
+            pieces.append(self._inner[via])
+            here, lane = via.rsplit("_", 1)[0], int(via.rsplit("_", 1)[1])
+
+    def _junction(self, element: ElementTree.Element) -> Junction:
+        name = element.attrib["id"]
+        into = [edge for edge, end in self._ends.items() if end == name]
+        states = {
+            edge: {c["state"] for c in self._connections if c["from"] == edge} for edge in into
+        }
+        touching = set(into) | {c["to"] for c in self._connections if c["from"] in into}
+        roles = {self._edges[edge].role for edge in touching}
+        yielding = tuple(edge for edge in into if states[edge] and states[edge] <= {"m", "s"})
+        if element.attrib["type"] == "traffic_light":
+            kind, yielding = "lights", ()
+        elif name in self._ring_nodes:
+            kind = "roundabout"
+        elif roles & {"on_ramp", "off_ramp"}:
+            kind, yielding = "ramp", ()
+        else:
+            kind = "priority" if "cross" in roles else "plain"
+        return Junction(name, kind, _shape(element.attrib["shape"]), yielding)
+
+    def _cross_routes(self) -> tuple[tuple[str, ...], ...]:
+        """Straight on where there is a road, else to the right; around a ring half-way."""
+        routes = []
+        for name in self._edges:
+            match = re.fullmatch(r"c(\d+)([lr])_n\d+", name)
+            if not match:
+                continue
+            number, side = match[1], match[2]
+            other = f"n{number}_c{number}{'r' if side == 'l' else 'l'}"
+            if f"r{number}_0" in self._edges:
+                ring = (6, 7, 0) if side == "l" else (2, 3, 4)
+                routes.append((name, *(f"r{number}_{k}" for k in ring), other))
+            elif other in self._edges:
+                routes.append((name, other))
+            else:
+                way = self._route if side == "r" else self._backward
+                onto = f"f{number}" if side == "r" else f"b{int(number) - 1}"
+                routes.append((name, *way[way.index(onto) :]))
+        return tuple(routes)
+
+    def _give_ways(
+        self,
+        junctions: tuple[Junction, ...],
+        cross_routes: tuple[tuple[str, ...], ...],
+        starts: dict[str, float],
+        ends: dict[str, float],
+    ) -> tuple[GiveWay, ...]:
+        places = []
+        for junction in junctions:
+            for name in junction.yielding:
+                if name not in self._route:
+                    continue
+                after = self._route[self._route.index(name) + 1]
+                ring = junction.kind == "roundabout"
+                number = int(name[1:]) + 1
+                crossing = tuple(
+                    route
+                    for route in cross_routes
+                    # Into a ring only those matter who come from the left.
+                    if route[0].startswith(f"c{number}l_" if ring else f"c{number}")
+                )
+                places.append(
+                    GiveWay(name, junction.junction_id, ends[name], starts[after], crossing, ring)
+                )
+        return tuple(sorted(places, key=lambda place: place.distance_m))
+
+    def _ramps(self, starts: dict[str, float], ends: dict[str, float]) -> tuple[Ramp, ...]:
+        ramps = []
+        for edge in self._edges.values():
+            if edge.role not in ("on_ramp", "off_ramp"):
+                continue
+            entry = edge.role == "on_ramp"
+            number = int(re.sub(r"\D", "", edge.edge_id))
+            beside = f"f{number}" if entry else f"f{number - 1}"
+            index = self._route.index(beside)
+            route = (edge.edge_id, *self._route[index:]) if entry else (
+                *self._route[: index + 1], edge.edge_id
+            )  # fmt: skip
+            ramps.append(Ramp(edge.edge_id, entry, beside, route, starts[beside], ends[beside]))
+        return tuple(sorted(ramps, key=lambda ramp: ramp.start_m))
+
+    def _signals(self) -> tuple[Signal, ...]:
+        signals: dict[tuple[str, str], Signal] = {}
+        for connection in self._connections:
+            if connection.get("tl") is None or connection.get("dir") != "s":
+                continue
+            key = (connection["tl"], connection["from"])
+            if key not in signals:
+                signals[key] = self._signal(connection)
+        return tuple(signals.values())
+
+    def _signal(self, connection: dict[str, str]) -> Signal:
+        incoming = self._edges[connection["from"]]
+        outgoing = self._edges[connection["to"]]
+        last, before = incoming.lanes[0][-1], incoming.lanes[0][-2]
+        return Signal(
+            light_id=connection["tl"],
+            edge_id=incoming.edge_id,
+            link_index=int(connection["linkIndex"]),
+            stop_points=np.stack([lane[-1] for lane in incoming.lanes]),
+            heading_rad=float(np.arctan2(*(last - before)[::-1])),
+            far_distance_m=float(np.linalg.norm(outgoing.lanes[0][0] - last)),
+        )

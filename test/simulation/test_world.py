@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from rsd_planner.simulation.motion import FRONT_FROM_REAR_AXLE_M, smooth_motion
-from rsd_planner.simulation.network import NETWORKS, load_network
 from rsd_planner.simulation.scene import Drive, LightState
 from rsd_planner.simulation.world import SNAPSHOT_STEP_S, simulate
 
@@ -70,14 +69,6 @@ def test_ego_stands_at_a_red_light_and_goes_only_after_it_is_green() -> None:
     # Nobody reacts within a tenth of a second.
     assert speeds[last + 1] < 0.1
     assert max(speeds[last:]) > 2.0
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_networks_have_lights_and_wide_lanes(name: str) -> None:
-    road = load_network(name)
-    assert len({s.light_id for s in road.signals}) >= 2
-    assert all(edge.lane_width_m >= 3.2 for edge in road.edges)
-    assert 2 <= len(road.edge("f0").lanes) <= 3
 
 
 def test_unknown_network_names_the_known_ones() -> None:

@@ -1,7 +1,8 @@
 """Makes the road networks that are checked in beside this file. Run once, not at run time.
 
-Each network is one street along which the ego drives: blocks of chosen length, gently bent in
-the middle of a block and straight at its ends, with a crossing with lights between two blocks.
+Each network is one road along which the ego drives. The streets below are blocks of chosen
+length, gently bent in the middle and straight at their ends, with a crossing with lights between
+two blocks; the others are described in `layouts.py`.
 It needs `netconvert` (package eclipse-sumo); the world itself only reads the result:
 
     python -m rsd_planner.simulation.networks.make_networks
@@ -11,12 +12,17 @@ from __future__ import annotations
 
 import math
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from rsd_planner.simulation.networks.layouts import ROADS
+from rsd_planner.simulation.networks.plain_xml import PlainFiles, plain_files
+
 FOLDER = Path(__file__).parent
 CROSS_LENGTH_M = 90.0
+KINDS = ("city", "oldtown", "rural", "motorway")
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,8 @@ def centre_line(street: Street) -> list[list[tuple[float, float, float]]]:
     return blocks
 
 
-def plain_xml(street: Street) -> tuple[str, str]:
-    """The nodes and edges files that netconvert reads."""
+def plain_xml(street: Street) -> PlainFiles:
+    """The nodes and edges that netconvert reads."""
     blocks = centre_line(street)
     nodes, edges = [], []
     ends = [blocks[0][0], *(points[-1] for points in blocks)]
@@ -83,7 +89,7 @@ def plain_xml(street: Street) -> tuple[str, str]:
             for start, end in ((f"c{i}{side}", f"n{i}"), (f"n{i}", f"c{i}{side}")):
                 edges.append(
                     f'<edge id="{start}_{end}" from="{start}" to="{end}" numLanes="1" speed="11.1" '
-                    f'priority="1" width="{street.lane_width_m}"/>'
+                    f'priority="1" type="city" width="{street.lane_width_m}"/>'
                 )
     for i, points in enumerate(blocks):
         for name, a, b, path in (
@@ -93,20 +99,25 @@ def plain_xml(street: Street) -> tuple[str, str]:
             shape = " ".join(f"{x:.2f},{y:.2f}" for x, y, _ in path)
             edges.append(
                 f'<edge id="{name}" from="n{a}" to="n{b}" numLanes="{street.lanes}" '
-                f'speed="13.89" priority="3" width="{street.lane_width_m}" shape="{shape}"/>'
+                f'speed="13.89" priority="3" type="city" '
+                f'width="{street.lane_width_m}" shape="{shape}"/>'
             )
-    return "<nodes>" + "\n".join(nodes) + "</nodes>", "<edges>" + "\n".join(edges) + "</edges>"
+    return PlainFiles(nodes, edges)
 
 
-def make(street: Street) -> Path:
+def make(name: str, plain: PlainFiles) -> Path:
     """Writes `<name>.net.xml` and returns its path."""
-    target = FOLDER / f"{street.name}.net.xml"
-    nodes, edges = plain_xml(street)
+    target = FOLDER / f"{name}.net.xml"
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "s.nod.xml").write_text(nodes)
-        (Path(folder) / "s.edg.xml").write_text(edges)
+        for kind, lines in (
+            ("nodes", plain.nodes), ("edges", plain.edges), ("connections", plain.connections),
+            ("types", [f'<type id="{kind}"/>' for kind in KINDS]),
+        ):  # fmt: skip
+            text = f"<{kind}>" + "\n".join(lines) + f"</{kind}>"
+            (Path(folder) / f"{kind}.xml").write_text(text)
         command = [
-            *("netconvert", "--node-files", "s.nod.xml", "--edge-files", "s.edg.xml"),
+            *("netconvert", "--node-files", "nodes.xml", "--edge-files", "edges.xml"),
+            *("--connection-files", "connections.xml", "--type-files", "types.xml"),
             *("--output-file", str(target), "--offset.disable-normalization", "true"),
             *("--no-turnarounds", "true", "--junctions.corner-detail", "5"),
             *("--tls.green.time", "14", "--tls.yellow.time", "3", "--tls.left-green.time", "0"),
@@ -121,6 +132,13 @@ def make(street: Street) -> Path:
     return target
 
 
+def main() -> None:
+    """Makes the networks that are named on the command line, or all."""
+    made = {street.name: plain_xml(street) for street in STREETS}
+    made |= {road.name: plain_files(road) for road in ROADS}
+    for name in sys.argv[1:] or made:
+        print(make(name, made[name]))
+
+
 if __name__ == "__main__":
-    for one in STREETS:
-        print(make(one))
+    main()

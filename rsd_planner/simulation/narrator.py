@@ -79,7 +79,8 @@ class Narrator:
         self._watch_passing(view, things)
         decision, first = self._decide(view, things)
         causes = self._causes(_in_order(things, first))
-        return self._compose(view, decision, causes, _room_to_stop_m(first))
+        room = self._room_m(first) if decision == "stop" else 0
+        return self._compose(view, decision, causes, room)
 
     def _watch_passing(self, view: View, things: list[Thing]) -> None:
         """Going around something begins with a move to the side and ends when it is gone."""
@@ -124,7 +125,7 @@ class Narrator:
         keys = {"lead" if t.name.startswith("lead") else t.name for t in things}
         for key in list(self._values):  # drop the quantities of what is no longer there
             owner = key.split(".")[0]
-            if owner not in keys | {"own", "goal", "room"}:
+            if owner not in keys | {"own", "goal"}:
                 del self._values[key]
         told = things[:_MAX_CAUSES]
         return tuple(self._cause(thing) for thing in told) or (Cause("road_free"),)
@@ -140,11 +141,12 @@ class Narrator:
         if "{at}" in template:
             attributes["distance_m"] = self._distance(f"{key}.distance", thing.distance_m)
         if "{speed_kmh}" in template:
-            attributes["speed_kmh"] = self._speed(f"{key}.speed", thing.speed_mps)
+            slowest = 5 if thing.speed_mps > STANDING_MPS else 0
+            attributes["speed_kmh"] = max(slowest, self._speed(f"{key}.speed", thing.speed_mps))
         return Cause(thing.name, attributes)
 
     def _compose(
-        self, view: View, decision: str, causes: tuple[Cause, ...], room_m: float
+        self, view: View, decision: str, causes: tuple[Cause, ...], room_m: int
     ) -> Narration:
         speed = self._speed("own", view.speed_mps)
         goal = self._speed("goal", max(0.0, view.speed_mps + 2.0 * view.next_acceleration_mps2))
@@ -154,14 +156,11 @@ class Narrator:
             goal = max(0, min(goal, speed - 5))
         elif decision == "stop":
             speed = max(5, speed)
-        if decision != "stop":
-            self._values.pop("room", None)
-        room = self._distance("room", room_m) if decision == "stop" else 0
         if view.speed_mps < STANDING_MPS:
             speed = 0
         elif decision == "yield":
             speed = max(5, speed)
-        quantities = {"speed": speed, "goal": goal, "room": room}
+        quantities = {"speed": speed, "goal": goal, "room": room_m}
         follows = causes[0].name.startswith("lead")
         opening = decision_clause(self._phrases, decision, quantities, follows)
         clauses = [cause_clause(self._phrases, c.name, c.attributes) for c in causes]
@@ -171,17 +170,29 @@ class Narrator:
             causes = causes[:-1]
         return Narration(text, decision, causes)
 
+    def _room_m(self, first: list[Thing]) -> int:
+        """How far it is to where the ego must stand, as far as it is seen."""
+        rooms = []
+        for thing in first:
+            if thing.name.startswith("lead"):
+                # A braking lead goes on for a while; 2 m stay free behind it.
+                room = thing.distance_m + thing.speed_mps**2 / 6.0 - 2.0
+                rooms.append(self._distance("lead.room", max(1.0, room)))
+            elif thing.role is Role.STOP:  # the same number as in the cause
+                rooms.append(self._distance(f"{thing.name}.distance", thing.distance_m))
+        return min(rooms, default=1)
+
     def _speed(self, key: str, speed_mps: float) -> int:
         """In steps of 5 km/h; the last step is kept until the speed is well outside of it."""
         kmh = 3.6 * speed_mps
-        if abs(kmh - self._values.get(key, -99)) > 3.0:
+        if abs(kmh - self._values.get(key, -99)) > 2.8:
             self._values[key] = 5 * round(kmh / 5)
         return self._values[key]
 
     def _distance(self, key: str, distance_m: float) -> int:
         """In steps that grow with the distance, sluggish in the same way."""
         last = self._values.get(key)
-        if last is None or abs(distance_m - last) > 0.65 * _step(last):
+        if last is None or abs(distance_m - last) > 0.6 * _step(last):
             step = _step(distance_m)
             self._values[key] = max(1, step * round(distance_m / step))
         return self._values[key]
@@ -211,11 +222,10 @@ def _holds(view: View, thing: Thing) -> bool:
     """Whether the ego cannot go on (or go faster) because of it."""
     if thing.name.startswith("light"):
         lead = view.lead
-        queue_moves = lead is not None and lead.speed_mps > 0.5
+        if lead is None or lead.speed_mps < STANDING_MPS:
+            return True
         # Moving up in the queue is possible before the light.
-        if queue_moves and lead is not None and lead.gap_m + 8.0 < thing.distance_m:
-            return False
-        return thing.distance_m < 25.0
+        return lead.gap_m + 8.0 > thing.distance_m
     if thing.name.startswith("lead"):
         if view.speed_mps < STANDING_MPS:
             return thing.speed_mps < 0.3 and thing.distance_m < 12.0
@@ -234,18 +244,6 @@ def _must_stop(asking: list[Thing]) -> bool:
     # Behind a lead that slows down before a red light.
     follows = nearest.name.startswith("lead")
     return bool(stops) and follows and nearest.distance_m > stops[0].distance_m - 25.0
-
-
-def _room_to_stop_m(first: list[Thing]) -> float:
-    """How far it is to where the ego must stand, as far as it is seen."""
-    rooms = []
-    for thing in first:
-        if thing.name.startswith("lead"):
-            # A braking lead goes on for a while; 2 m stay free behind it.
-            rooms.append(thing.distance_m + thing.speed_mps**2 / 6.0 - 2.0)
-        elif thing.role is Role.STOP:
-            rooms.append(thing.distance_m)
-    return max(1.0, min(rooms, default=1.0))
 
 
 def text_words(text: str) -> list[str]:

@@ -99,23 +99,25 @@ def lead_name(lead: LeadView, speed_mps: float, before: str = "") -> str:
     `before` is what it was an instant ago: it stays so near the limits.
     """
     if lead.speed_mps < STANDING_MPS:
-        return "lead_stopped" if lead.gap_m < max(25.0, 5.0 * speed_mps) else ""
-    if lead.braking and lead.gap_m < max(25.0, 4.0 * speed_mps):
+        return "lead_stopped" if lead.gap_m < max(30.0, 5.0 * speed_mps) else ""
+    if lead.braking and lead.gap_m < max(30.0, 4.0 * speed_mps):
         return "lead_braking"
     closing_limit = 1.0 if before == "lead_closing" else 1.5
     closing = speed_mps - lead.speed_mps > closing_limit
     if closing and lead.gap_m < max(15.0, 4.0 * speed_mps):
         return "lead_closing"
     near = 1.1 if before else 1.0
-    return "lead_ahead" if lead.gap_m < near * max(20.0, 3.0 * speed_mps) else ""
+    return "lead_ahead" if lead.gap_m < near * max(25.0, 3.0 * speed_mps) else ""
 
 
 def things_of(view: View, lead_before: str = "") -> list[Thing]:
     """Everything that can be named, nearest first."""
     things = [_hazard_thing(hazard) for hazard in view.hazards]
     light, lead = view.light, view.lead
-    if light is not None:
-        things.append(Thing(f"light_{light.state.value}", light.distance_m, _light_role(view)))
+    if light is not None and _light_matters(view, light):
+        things.append(
+            Thing(f"light_{light.state.value}", light.distance_m, _light_role(view, light))
+        )
     name = lead_name(lead, view.speed_mps, lead_before) if lead is not None else ""
     if lead is not None and name:
         things.append(
@@ -137,15 +139,18 @@ def _hazard_thing(hazard: HazardView) -> Thing:
     )
 
 
-def _light_role(view: View) -> Role:
-    light = view.light
-    if light is None or light.state is LightState.GREEN:
+def _light_matters(view: View, light: LightView) -> bool:
+    near = light.distance_m < max(25.0, 4.0 * view.speed_mps)
+    return near or light.state is LightState.GREEN
+
+
+def _light_role(view: View, light: LightView) -> Role:
+    if light.state is LightState.GREEN:
         return Role.NONE
     # An amber light that is too close to stop is passed.
     amber = light.state is LightState.AMBER
     passed = amber and view.speed_mps**2 > 2 * 3.0 * light.distance_m
-    far = light.distance_m > max(25.0, 5.5 * view.speed_mps)
-    return Role.NONE if passed or far else Role.STOP
+    return Role.NONE if passed else Role.STOP
 
 
 def _lead_role(view: View, lead: LeadView, name: str) -> Role:

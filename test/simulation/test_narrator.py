@@ -97,10 +97,15 @@ def test_braking_without_a_visible_cause_is_not_told() -> None:
     assert tell(View(10.0, -2.0))[1:] == ("keep", ("road_free",))
 
 
-def test_a_red_light_far_ahead_is_named_but_nothing_is_done_yet() -> None:
-    text, decision, causes = tell(View(10.0, 0.0, light=LightView(LightState.RED, 62.0)))
-    assert (decision, causes) == ("keep", ("light_red",))
-    assert "60 m" in text
+def test_a_red_light_is_named_once_it_matters() -> None:
+    far, near = (tell(View(10.0, 0.0, light=LightView(LightState.RED, d))) for d in (62.0, 37.0))
+    assert far[1:] == ("keep", ("road_free",))
+    assert near[1:] == ("keep", ("light_red",))
+    assert "35 m" in near[0]
+
+
+def test_a_lead_that_crawls_is_not_told_to_stand() -> None:
+    assert "5 km/h" in tell(View(6.0, -1.0, LeadView("car", 12.0, 0.6, False)))[0]
 
 
 def test_amber_too_close_is_passed() -> None:

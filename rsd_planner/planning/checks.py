@@ -95,7 +95,7 @@ def _check_text(result: PlanResult) -> tuple[PlanFault, ...]:
 
 def _check_numbers(result: PlanResult) -> tuple[PlanFault, ...]:
     trajectory = result.trajectory
-    points = len(trajectory.position_m)
+    points = trajectory.position_m.shape[0] if trajectory.position_m.ndim == 2 else 0
     rows = (
         trajectory.heading_rad, trajectory.speed_mps,
         trajectory.acceleration_mps2, trajectory.curvature_1pm,

@@ -27,8 +27,10 @@ __all__ = ["Answer", "Outcome", "WorkerClient", "WorkerPhase", "WorkerStatus"]
 
 HEARTBEAT_TIMEOUT_S = 5.0  # after it is ready; while it loads, imports hold the interpreter
 POLL_S = 0.05
+MEMORY_S = 0.5  # between two looks at the worker's memory
 FIRST_BACK_OFF_S = 0.2
-MOST_BACK_OFF_S = 30.0
+MOST_BACK_OFF_S = 30.0  # of a worker that never became ready
+MOST_BACK_OFF_READY_S = 2.0
 STOP_GRACE_S = 1.0
 
 
@@ -73,6 +75,9 @@ class WorkerStatus:
     pid: int | None
     load_s: float
     late_dropped: int
+    memory_mb: float = 0.0
+    heard_s: float = -1.0  # since the last sign of life; -1 without a worker
+    restarts: int = 0
 
 
 @dataclass
@@ -107,6 +112,8 @@ class WorkerClient:
         self._reason = ""
         self._load_s = 0.0
         self._late_dropped = 0
+        self._memory_mb = 0.0
+        self._heard_s: float | None = None
         self._requests = 0
         self._request: _Request | None = None
         self._process: WorkerProcess | None = None
@@ -133,18 +140,18 @@ class WorkerClient:
             if self._phase is not WorkerPhase.READY or process is None or memory is None:
                 return False
             self._requests += 1
-            references = memory.place(observation.frames)
-            data = protocol.encode(
-                "plan",
-                request=self._requests,
-                epoch=epoch,
-                memory_bytes=memory.size,
-                observation=protocol.encode_observation(observation, references),
-            )
             try:
+                references = memory.place(observation.frames)
+                data = protocol.encode(
+                    "plan",
+                    request=self._requests,
+                    epoch=epoch,
+                    memory_bytes=memory.size,
+                    observation=protocol.encode_observation(observation, references),
+                )
                 process.send(data)
-            except OSError:
-                return False  # the supervisor finds out why
+            except (OSError, MemoryError):
+                return False  # of a worker that is gone the supervisor finds out why
             now_s = self._clock()
             self._request = _Request(self._requests, observation.tick, now_s, now_s + deadline_s)
             self._phase = WorkerPhase.BUSY
@@ -167,13 +174,18 @@ class WorkerClient:
                 self._process.pid if self._process else None,
                 self._load_s,
                 self._late_dropped,
+                self._memory_mb,
+                -1.0 if self._heard_s is None else self._clock() - self._heard_s,
+                max(0, self._generation - 1),
             )
 
     def close(self, wait_s: float = 3.0) -> None:
         """Ends the worker: politely, then by force. With `wait_s` = 0 it ends behind our back."""
         self._stopping.set()
         self._wake()
-        if self._thread.is_alive() and wait_s > 0:
+        if self._thread.ident is None:
+            self._close_wakers()
+        elif wait_s > 0:
             self._thread.join(wait_s)
 
     # -- supervisor thread ------------------------------------------------------------
@@ -181,31 +193,43 @@ class WorkerClient:
     def _supervise(self) -> None:
         failures = 0
         while not self._stopping.is_set():
-            reason, was_ready = self._run_generation()
-            failures = 0 if was_ready else failures + 1
+            reason, watch = self._run_generation()
+            failures = 0 if watch.answered else failures + 1
             self._lose_request(reason)
             if self._stopping.is_set():
                 break
             self._log(reason)
             with self._lock:
                 self._phase, self._reason = WorkerPhase.BACK_OFF, reason
-            self._stopping.wait(min(FIRST_BACK_OFF_S * 2**failures, MOST_BACK_OFF_S))
+            most_s = MOST_BACK_OFF_READY_S if watch.ready else MOST_BACK_OFF_S
+            self._stopping.wait(min(FIRST_BACK_OFF_S * 2 ** min(failures, 10), most_s))
         with self._lock:
             self._phase = WorkerPhase.STOPPED
+        self._close_wakers()
 
-    def _run_generation(self) -> tuple[str, bool]:
-        """One process from start to end: why it ended, and whether it was ever ready."""
+    def _close_wakers(self) -> None:
+        with self._lock:
+            self._wake_receive.close()
+            self._wake_send.close()
+
+    def _run_generation(self) -> tuple[str, _Watch]:
+        """One process from start to end: why it ended, and what was seen of it."""
         with self._lock:
             self._generation += 1
             self._phase = WorkerPhase.LOADING
+        watch = _Watch(self._clock())
         try:
             memory = FrameMemory()
+        except OSError as error:
+            return f"no shared memory for the worker: {error}", watch
+        try:
             process = WorkerProcess(self.settings, memory.fd)
         except OSError as error:
-            return f"the worker could not be started: {error}; check worker_python", False
+            memory.close()
+            return f"the worker could not be started: {error}; check worker_python", watch
         with self._lock:
             self._process, self._memory = process, memory
-        watch = _Watch(self._clock())
+            self._heard_s = watch.heard_s = self._clock()
         try:
             process.send(protocol.encode("start", settings=self.settings.to_mapping()))
             reason = self._watch(process, watch)
@@ -213,11 +237,12 @@ class WorkerClient:
             reason = f"the worker's channel broke: {error}"
         with self._lock:
             self._process = self._memory = None
+            self._heard_s, self._memory_mb = None, 0.0
         if self._stopping.is_set():
             process.stop(STOP_GRACE_S)
         process.kill()
         memory.close()
-        return watch.failure or process.why_ended(reason), watch.ready
+        return watch.failure or process.why_ended(reason), watch
 
     def _watch(self, process: WorkerProcess, watch: _Watch) -> str:
         """Handles messages and clocks until the process must end; returns why."""
@@ -237,13 +262,13 @@ class WorkerClient:
                     return ""
                 for message in messages:
                     self._handle(message, watch)
-            reason = self._overdue(watch)
+            reason = self._overdue(watch) or self._too_large(process, watch)
             if reason:
                 return reason
         return "stopped"
 
     def _handle(self, message: dict[str, Any], watch: _Watch) -> None:
-        watch.heard_s = self._clock()
+        self._heard_s = watch.heard_s = self._clock()
         kind = message["kind"]
         if kind == "ready":
             watch.ready = True
@@ -254,6 +279,7 @@ class WorkerClient:
         elif kind == "failed":
             watch.failure = str(message["text"])
         elif kind in ("result", "error"):
+            watch.answered |= kind == "result"
             self._finish(message)
 
     def _finish(self, message: dict[str, Any]) -> None:
@@ -273,14 +299,43 @@ class WorkerClient:
         elif request.started_s + elapsed_s > request.deadline_s:
             answer = self._late(request)
         else:
-            answer = Answer(
-                Outcome.PLAN,
-                request.tick,
-                protocol.decode_result(message["result"]),
-                plan_ms=float(message["plan_ms"]),
-                round_trip_ms=1e3 * elapsed_s,
-            )
+            try:
+                answer = self._plan(request, message, elapsed_s)
+            except protocol.ProtocolError as error:
+                self._deliver(Answer(Outcome.LOST, request.tick, reason=str(error)))
+                raise  # a worker that speaks nonsense is replaced
         self._deliver(answer)
+
+    @staticmethod
+    def _plan(request: _Request, message: dict[str, Any], elapsed_s: float) -> Answer:
+        result = protocol.decode_result(message["result"])
+        if result.tick != request.tick:
+            raise protocol.ProtocolError(
+                f"the worker answered tick {result.tick} where tick {request.tick} was asked"
+            )
+        return Answer(
+            Outcome.PLAN,
+            request.tick,
+            result,
+            plan_ms=float(message["plan_ms"]),
+            round_trip_ms=1e3 * elapsed_s,
+        )
+
+    def _too_large(self, process: WorkerProcess, watch: _Watch) -> str:
+        """Looks at the worker's memory now and then; why it must be killed, if it must."""
+        now_s = self._clock()
+        if now_s - watch.measured_s < MEMORY_S:
+            return ""
+        watch.measured_s = now_s
+        held_mb, limit_mb = process.memory_mb(), self.settings.worker_memory_limit_mb
+        with self._lock:
+            self._memory_mb = held_mb
+        if not limit_mb or held_mb <= limit_mb:
+            return ""
+        return (
+            f"the worker held {held_mb:.0f} MB, more than worker_memory_limit_mb = {limit_mb}; "
+            "raise it or take a smaller model"
+        )
 
     def _overdue(self, watch: _Watch) -> str:
         """Reports a passed deadline once; returns why the worker must be killed, if it must."""
@@ -323,7 +378,7 @@ class WorkerClient:
             self._log(f"handling the answer to tick {answer.tick} failed: {error!r}")
 
     def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):  # full: it will wake anyway; closed: it has ended
             self._wake_send.send(b"w", socket.MSG_DONTWAIT)
 
 
@@ -333,5 +388,7 @@ class _Watch:
 
     started_s: float
     heard_s: float = 0.0
+    measured_s: float = 0.0
     ready: bool = False
+    answered: bool = False
     failure: str = ""

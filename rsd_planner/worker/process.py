@@ -97,6 +97,7 @@ class WorkerProcess:
         self._link: tempfile.TemporaryDirectory[str] | None = None
         command = [python, "-m", "rsd_planner.worker.server"]
         command += ["--channel", str(theirs.fileno()), "--memory", str(memory_fd)]
+        command += ["--parent", str(os.getpid())]
         try:
             self._process = subprocess.Popen(
                 command,
@@ -119,6 +120,14 @@ class WorkerProcess:
     def pid(self) -> int:
         """Process id; also the id of its process group."""
         return self._process.pid
+
+    def memory_mb(self) -> float:
+        """Resident memory of the worker [MB]; 0 where the system does not tell."""
+        try:
+            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        except (OSError, IndexError, ValueError):
+            return 0.0
+        return pages * PAGE / 1e6
 
     def send(self, data: bytes) -> None:
         """Writes a whole message. Raises OSError when the worker is gone or reads nothing."""

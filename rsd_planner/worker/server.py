@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import mmap
 import os
 import platform
@@ -28,6 +29,7 @@ from rsd_planner.worker import protocol
 __all__ = ["Server", "main"]
 
 HEARTBEAT_S = 0.25
+PR_SET_PDEATHSIG = 1
 
 
 class PlannerLike(Protocol):
@@ -165,6 +167,15 @@ def _let_others_in() -> None:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
+def _end_with(parent: int) -> None:
+    """Has the kernel kill this process when its parent dies, even while it is stopped."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)  # it died before
+
+
 def main(
     arguments: list[str] | None = None,
     build: Callable[[PlannerSettings], PlannerLike] = _build_planner,
@@ -173,9 +184,12 @@ def main(
     parser = argparse.ArgumentParser(prog="rsd_planner.worker.server")
     parser.add_argument("--channel", type=int, required=True, help="inherited socket")
     parser.add_argument("--memory", type=int, required=True, help="inherited anonymous memory")
+    parser.add_argument("--parent", type=int, default=0, help="process id of the client")
     options = parser.parse_args(arguments)
     # Ctrl-C reaches the whole foreground group; the node decides when the worker ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if options.parent:
+        _end_with(options.parent)
     _let_others_in()
     os.dup2(2, 1)  # what libraries print belongs with the errors
     channel = socket.socket(fileno=options.channel)

@@ -1,7 +1,8 @@
 """A worker whose planner does what the route hint says, for tests of everything around it.
 
 It is a real worker process with the real server; only the planner is made up. Hints:
-`sleep S`, `hang`, `die`, `raise`, `nan`, `displaced`, `print TEXT`; anything else plans.
+`sleep S`, `hang`, `die`, `raise`, `nan`, `displaced`, `eat MB`, `other tick`, `print TEXT`;
+anything else plans.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class FakePlanner:
             os._exit(7)
         elif order == "raise":
             raise RuntimeError("the fake planner raises")
+        elif order == "eat":
+            self.eaten = np.ones(int(value) * 1_000_000, np.uint8)
         elif order == "print":
             print(value, flush=True)
         ego = observation.history.now
@@ -60,7 +63,7 @@ class FakePlanner:
             trajectory = dataclasses.replace(trajectory, position_m=moved)
         brightness = [int(f.image.mean()) for f in observation.frames]
         return dataclasses.replace(
-            result_at(observation.t0_ns, observation.tick),
+            result_at(observation.t0_ns, observation.tick + (order == "other")),
             ego=ego,
             trajectory=trajectory,
             text=f"keep speed: {brightness}, {self.resets} resets, {len(brightness)} frames",

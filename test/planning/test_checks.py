@@ -41,6 +41,7 @@ def test_one_number_that_is_not_finite_rejects_the_plan(field: str, value: float
 def test_wrong_shapes_are_rejected() -> None:
     short = dataclasses.replace(straight(), heading_rad=np.zeros(3))
     assert kinds(short) == {PlanFaultKind.SHAPE}
+    assert kinds(dataclasses.replace(straight(), position_m=np.array(7.0))) == {PlanFaultKind.SHAPE}
 
 
 def test_a_plan_for_another_place_is_rejected() -> None:

@@ -8,6 +8,7 @@ import queue
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -195,6 +196,107 @@ def test_a_killed_worker_is_named_and_replaced(start: Callable[..., Bench]) -> N
     assert any("SIGKILL" in line for line in bench.lines)
 
 
+def test_a_worker_that_grows_beyond_its_limit_is_replaced(start: Callable[..., Bench]) -> None:
+    bench = start(worker_memory_limit_mb=400)
+    bench.ready()
+    bench.wait(lambda: bench.client.status().memory_mb > 10)
+    assert bench.ask("eat 600")
+    bench.wait(lambda: bench.client.status().generation == 2)
+    assert any("more than worker_memory_limit_mb = 400" in line for line in bench.lines)
+    bench.ready()
+    assert bench.client.status().restarts == 1
+
+
+def test_an_answer_to_another_tick_counts_for_nothing(start: Callable[..., Bench]) -> None:
+    bench = start()
+    bench.ready()
+    assert bench.ask("other tick", tick=5)
+    lost = bench.answer()
+    assert (lost.outcome, lost.tick) == (Outcome.LOST, 5)
+    assert "answered tick 6 where tick 5 was asked" in lost.reason
+    bench.wait(lambda: bench.client.status().generation == 2)
+
+
+def test_a_stopped_worker_gives_no_sign_of_life_and_is_replaced(
+    start: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rsd_planner.worker.client.HEARTBEAT_TIMEOUT_S", 1.0)
+    bench = start()
+    bench.ready()
+    status = bench.client.status()
+    assert 0.0 <= status.heard_s < 1.0
+    assert status.pid is not None
+    os.kill(status.pid, signal.SIGSTOP)
+    bench.wait(lambda: bench.client.status().generation == 2)
+    assert any("no sign of life for 1 s" in line for line in bench.lines)
+    assert not alive(status.pid)
+
+
+def test_restarts_back_off_and_a_good_answer_ends_that(
+    start: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    bench = start()
+    monkeypatch.setattr(bench.client, "_stopping", _Stopping(waits))
+    for generation in (1, 2, 3):
+        bench.wait(lambda g=generation: bench.client.status().generation == g)  # type: ignore[misc]
+        bench.ready()
+        if generation == 3:
+            assert bench.ask()
+            assert bench.answer().outcome is Outcome.PLAN
+        pid = bench.client.status().pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+    bench.wait(lambda: bench.client.status().generation == 4)
+    assert waits == pytest.approx([0.4, 0.8, 0.2])
+
+
+class _Stopping(threading.Event):
+    """Does not wait, and tells how long it would have."""
+
+    def __init__(self, waits: list[float]) -> None:
+        super().__init__()
+        self.waits = waits
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout or 0.0)
+        return self.is_set()
+
+
+def cycle(python: str, number: int) -> None:
+    """One life of a client that ends at a moment which depends on `number`."""
+    bench = Bench(worker_python=python)
+    bench.client.start()
+    if number % 4 == 1:
+        bench.wait(lambda: bench.client.status().pid is not None)
+    elif number % 4 > 1:
+        bench.ready()
+    if number % 4 == 3:
+        assert bench.ask("sleep 5")
+    began = time.monotonic()
+    bench.client.close()
+    assert bench.client.status().phase is WorkerPhase.STOPPED
+    assert time.monotonic() - began < 3.5
+
+
+def leftovers() -> tuple[int, int, set[str]]:
+    """Open files and threads of this process, and what lies in shared memory."""
+    files = len(list(Path("/proc/self/fd").iterdir()))
+    return files, threading.active_count(), {p.name for p in Path("/dev/shm").iterdir()}
+
+
+@pytest.mark.parametrize("cycles", [8, pytest.param(100, marks=pytest.mark.slow)])
+def test_start_and_stop_again_and_again_leave_nothing(tmp_path: Path, cycles: int) -> None:
+    python = write_fake_worker(tmp_path)
+    cycle(python, 0)
+    before = leftovers()
+    for number in range(cycles):
+        cycle(python, number)
+    after = leftovers()
+    assert after[:2] == before[:2]
+    assert not {name for name in after[2] - before[2] if "rsd" in name}
+
+
 def test_a_planner_that_raises_costs_one_tick_only(start: Callable[..., Bench]) -> None:
     bench = start()
     bench.ready()
@@ -274,6 +376,7 @@ def test_the_worker_ends_when_its_client_is_killed(tmp_path: Path) -> None:
     os.kill(pid, signal.SIGINT)  # Ctrl-C is the node's business
     time.sleep(0.1)
     assert alive(pid)
+    os.kill(pid, signal.SIGSTOP)  # one that cannot notice must end too
     node.kill()
     node.wait()
     node.stdout.close()

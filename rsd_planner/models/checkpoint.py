@@ -39,6 +39,8 @@ _KNOWN_TARGETS = {
     "DiscreteTrajectoryTokenizer",
 }
 
+_TRAJ_TOKENS = ("history", "future", "history_start", "future_start", "history_end", "future_end")
+
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used; the text names the remedy."""
@@ -69,6 +71,7 @@ def load_checkpoint(folder: str | Path, device: str = "cpu") -> Checkpoint:
     if len(tokenizer) > vlm_config.text_config.vocab_size or "vocab_size" in raw:
         vlm_config.text_config.vocab_size = int(raw.get("vocab_size", len(tokenizer)))
     vlm_config._attn_implementation = "sdpa"
+    _check_tokens(raw, tokenizer, path)
     dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
     vla = Vla(config, vlm_config)
     _load_weights(vla, path)
@@ -97,9 +100,16 @@ def parse_config(raw: Mapping[str, Any], folder: Path) -> VlaConfig:
             f"known are {', '.join(MODEL_TYPES)}"
         )
     _refuse_unknown_targets(raw, folder)
-    history = raw.get("hist_traj_tokenizer_cfg") or raw.get("traj_tokenizer_cfg") or {}
     future = raw.get("traj_tokenizer_cfg")
-    has_both = bool(raw.get("hist_traj_tokenizer_cfg")) and future is not None
+    history = raw.get("hist_traj_tokenizer_cfg")
+    if history is None and _class_name(future) == "DiscreteTrajectoryTokenizer":
+        raise CheckpointError(
+            f"{folder / 'config.json'} has no hist_traj_tokenizer_cfg, so its history would be "
+            "told in actions, which is not supported: name a DeltaTrajectoryTokenizer there"
+        )
+    offset = 0
+    if history is not None and future is not None:
+        offset = int(future.get("num_bins", HistoryTokens.num_bins))
     try:
         return VlaConfig(
             model_type=raw["model_type"],
@@ -113,8 +123,8 @@ def parse_config(raw: Mapping[str, Any], folder: Path) -> VlaConfig:
             expert=raw.get("expert_cfg") or {},
             action_in=raw.get("action_in_proj_cfg") or {},
             action_space=UnicycleConfig.from_mapping(raw.get("action_space_cfg") or {}),
-            history_tokens=HistoryTokens.from_mapping(history),
-            history_offset=int(future.get("num_bins", 0)) if has_both and future else 0,
+            history_tokens=HistoryTokens.from_mapping(history or future or {}),
+            history_offset=offset,
             flow_steps=int((raw.get("diffusion_cfg") or {}).get("num_inference_steps", 10)),
         )
     except KeyError as missing:
@@ -143,6 +153,10 @@ def save_checkpoint(
         "vocab_size": vla.vlm.config.text_config.vocab_size,
         "traj_vocab_size": config.traj_vocab_size,
         "traj_token_start_idx": config.traj_token_start_idx,
+        "traj_token_ids": {
+            name: tokenizer.convert_tokens_to_ids(f"<|traj_{name}|>") for name in _TRAJ_TOKENS
+        },
+        "add_special_tokens": True,
         "tokens_per_history_traj": config.tokens_per_history_traj,
         "min_pixels": config.min_pixels,
         "max_pixels": config.max_pixels,
@@ -160,13 +174,21 @@ def save_checkpoint(
     tokenizer.save_pretrained(str(path / "vlm"))
     vision = vla.vlm.config.vision_config
     _processor(config, vision).save_pretrained(str(path / "vlm"))
-    tied = vla.vlm.config.tie_word_embeddings
+    skipped = _not_stored(vla)
     weights = {
         name: value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype)
         for name, value in vla.state_dict().items()
-        if not (tied and name == "vlm.lm_head.weight")
+        if name not in skipped
     }
     save_file({k: v.contiguous() for k, v in weights.items()}, str(path / "model.safetensors"))
+
+
+def _not_stored(vla: Vla) -> set[str]:
+    """Tensors of the state that a checkpoint of this family does without."""
+    tied = {"vlm.lm_head.weight"} if vla.vlm.config.tie_word_embeddings else set()
+    # 1.5 works its buffers out of the config; 1.0 stores them.
+    buffers = {name for name, _ in vla.named_buffers()}
+    return tied | buffers if vla.config.model_type == "alpamayo1_5" else tied
 
 
 def _load_vlm_parts(path: str, config: VlaConfig) -> tuple[Any, Any, Any]:
@@ -179,7 +201,7 @@ def _load_vlm_parts(path: str, config: VlaConfig) -> tuple[Any, Any, Any]:
             f"or into the local Hugging Face cache ({str(error).splitlines()[0]})"
         ) from None
     if "<|traj_future_start|>" not in tokenizer.get_vocab():
-        extend_tokenizer(tokenizer, config.traj_vocab_size)
+        extend_tokenizer(tokenizer, config.traj_vocab_size, config.model_type)
     return vlm_config, tokenizer, _processor(config, vlm_config.vision_config)
 
 
@@ -217,11 +239,8 @@ def _load_weights(vla: Vla, folder: Path) -> None:
             weights.update(load_file(str(file)))
         except SafetensorError as error:
             raise CheckpointError(f"{file} is damaged ({error}): copy it again") from None
-    if vla.vlm.config.tie_word_embeddings:
-        weights.setdefault(
-            "vlm.lm_head.weight", weights["vlm.model.language_model.embed_tokens.weight"]
-        )
-    missing, unexpected = vla.load_state_dict(weights, strict=False)
+    absent, unexpected = vla.load_state_dict(weights, strict=False)
+    missing = sorted(set(absent) - _not_stored(vla))
     if missing or unexpected:
         raise CheckpointError(
             f"the weights in {folder} do not fit its config: {len(missing)} missing "
@@ -229,10 +248,29 @@ def _load_weights(vla: Vla, folder: Path) -> None:
         )
 
 
+def _check_tokens(raw: Mapping[str, Any], tokenizer: Any, folder: Path) -> None:
+    """Refuse a tokenizer whose ids are not those that the checkpoint was trained with."""
+    named = raw.get("traj_token_ids") or {}
+    wanted = {"<i0>": raw["traj_token_start_idx"]}
+    wanted |= {f"<|traj_{name}|>": index for name, index in named.items()}
+    vocabulary = tokenizer.get_vocab()
+    wrong = [name for name, index in wanted.items() if vocabulary.get(name) != index]
+    if wrong:
+        raise CheckpointError(
+            f"{folder / 'config.json'} gives {wrong[0]} the id {wanted[wrong[0]]}, its tokenizer "
+            f"{vocabulary.get(wrong[0])}: use the tokenizer that the checkpoint was made with"
+        )
+
+
+def _class_name(value: Mapping[str, Any] | None) -> str:
+    """The last part of a `_target_`, or nothing."""
+    return str((value or {}).get("_target_", "")).rsplit(".", 1)[-1]
+
+
 def _refuse_unknown_targets(value: Any, folder: Path) -> None:
     if isinstance(value, Mapping):
         target = value.get("_target_")
-        if target is not None and str(target).rsplit(".", 1)[-1] not in _KNOWN_TARGETS:
+        if target is not None and _class_name(value) not in _KNOWN_TARGETS:
             raise CheckpointError(
                 f"{folder / 'config.json'} names the class {target!r}, which is not known here; "
                 f"known are {', '.join(sorted(_KNOWN_TARGETS))}"

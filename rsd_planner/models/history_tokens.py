@@ -47,11 +47,11 @@ class HistoryTokens:
 
         Works for leading batch axes too: (..., steps, 3) gives (..., steps · 3).
         """
-        steps = np.diff(position_m, axis=-2, prepend=np.zeros_like(position_m[..., :1, :]))
-        low = np.asarray(self.ego_xyz_min)
-        span = np.asarray(self.ego_xyz_max) - low
         # fp32 and half-to-even as in the reference, so that a bin's edge falls alike.
-        scaled = (steps.astype(np.float32) - low.astype(np.float32)) / span.astype(np.float32)
+        position = position_m.astype(np.float32)
+        steps = np.diff(position, axis=-2, prepend=np.zeros_like(position[..., :1, :]))
+        low = np.asarray(self.ego_xyz_min, dtype=np.float32)
+        scaled = (steps - low) / (np.asarray(self.ego_xyz_max, dtype=np.float32) - low)
         bins = np.rint(scaled * np.float32(self.num_bins - 1)).astype(np.int64)
         bins = np.clip(bins, 0, self.num_bins - 1)
         return bins.reshape(*bins.shape[:-2], -1)

@@ -148,7 +148,8 @@ def write_random_checkpoint(
     expert's are not, or its flow would be chaotic.
     """
     texts = [*PROMPT_TEXTS, "Slow down because the car ahead is braking 1 2 3 4 5 6 7 8 9 0"]
-    tokenizer = extend_tokenizer(train_tokenizer(texts, vocab_size=300), size.history_bins)
+    tokenizer = train_tokenizer(texts, vocab_size=300)
+    extend_tokenizer(tokenizer, size.history_bins, model_type)
     space = UnicycleConfig(accel_std=1.0, curvature_std=0.02)
     vla = build_vla(size, tokenizer, space, model_type, seed)
     generator = torch.Generator().manual_seed(seed)

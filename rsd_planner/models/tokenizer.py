@@ -52,7 +52,7 @@ SPECIAL_TOKENS = (
     "<|traj_future_end|>",
     "<|traj_history|>",
     "<|traj_future|>",
-    "<|image_pad|>",
+    IMAGE_PAD,
     "<|vectorized_wm|>",
     "<|vectorized_wm_start|>",
     "<|vectorized_wm_end|>",
@@ -64,6 +64,19 @@ SPECIAL_TOKENS = (
     "<|question_end|>",
     "<|answer_start|>",
     "<|answer_end|>",
+)
+
+# What 1.5 no longer uses keeps its id under another name.
+_RETIRED_IN_1_5 = (
+    "<|image_pre_tkn|>",
+    "<|traj_history_pre_tkn|>",
+    "<|meta_action_start|>",
+    "<|meta_action_end|>",
+    "<|traj_future_pre_tkn|>",
+    "<|vectorized_wm|>",
+    "<|vectorized_wm_start|>",
+    "<|vectorized_wm_end|>",
+    "<|vectorized_wm_pre_tkn|>",
 )
 
 # One digit a token, as in Qwen's tokenizer. A word or a number keeps the space in front of
@@ -96,11 +109,13 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
 
 
 def extend_tokenizer(
-    tokenizer: PreTrainedTokenizerFast, traj_vocab_size: int
+    tokenizer: PreTrainedTokenizerFast, traj_vocab_size: int, model_type: str = "alpamayo_r1"
 ) -> PreTrainedTokenizerFast:
     """Add `<i0>` … and the special tokens, in the reference's order; returns the tokenizer."""
+    names = {old: f"<|_padding_{i}|>" for i, old in enumerate(_RETIRED_IN_1_5)}
+    renamed = names if model_type == "alpamayo1_5" else {}
     tokenizer.add_tokens([f"<i{i}>" for i in range(traj_vocab_size)])
-    tokenizer.add_tokens(list(SPECIAL_TOKENS), special_tokens=True)
+    tokenizer.add_tokens([renamed.get(t, t) for t in SPECIAL_TOKENS], special_tokens=True)
     return tokenizer
 
 

@@ -31,14 +31,11 @@ class FlowHead:
     def sample(self, target: VlaTarget, history: EgoHistory, seed: int) -> Trajectory:
         """The medoid of K sampled paths in the ego frame at t0."""
         vla = self._vla
-        actions = integrate_flow(
-            vla,
-            target.prefix_view(self._samples),
-            target.next_position,
-            self._samples,
-            self._steps,
-            seed,
-        )  # (samples, waypoints, 2)
+        # Drawn on the CPU, so that a seed means the same path on every device.
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(self._samples, *vla.action_space.shape, generator=generator)
+        prefix = target.prefix_view(self._samples)
+        actions = integrate_flow(vla, prefix, target.next_position, noise, self._steps)
         xyz = torch.as_tensor(history.position_m, dtype=torch.float32, device=vla.device)
         rot = torch.as_tensor(history.rotation, dtype=torch.float32, device=vla.device)
         speed = vla.action_space.speed_at_t0(xyz, rot)
@@ -60,13 +57,11 @@ class FlowHead:
 
 
 def integrate_flow(
-    vla: Vla, prefix: PrefixView, start_position: int, samples: int, steps: int, seed: int
+    vla: Vla, prefix: PrefixView, start_position: int, noise: Tensor, steps: int
 ) -> Tensor:
-    """Euler integration of the flow from seeded noise to actions (samples, waypoints, 2)."""
-    points, dims = vla.action_space.shape
-    # Drawn on the CPU, so that a seed means the same path on every device.
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(samples, points, dims, generator=generator).to(vla.device)
+    """Euler integration of the flow from noise to actions, both (samples, waypoints, 2)."""
+    samples, points, _ = noise.shape
+    x = noise.to(vla.device)
     positions = torch.arange(start_position, start_position + points, device=vla.device)
     positions = positions.expand(3, samples, points)
     for step in range(steps):

@@ -36,6 +36,8 @@ class VlaConfig:
     tokens_per_history_traj: int = 48
     min_pixels: int | None = None
     max_pixels: int | None = None
+    # Kept for the config's sake: the reference hands the expert a mask that lets every
+    # waypoint see all others, whatever this says.
     expert_non_causal_attention: bool = True
     expert: Mapping[str, Any] = field(default_factory=dict)
     action_in: Mapping[str, Any] = field(default_factory=dict)
@@ -163,7 +165,7 @@ class Vla(nn.Module):
             embeds.to(self.action_out_proj.weight.dtype),
             positions,
             prefix,
-            causal=not self.config.expert_non_causal_attention,
+            causal=False,
         )
         return self.action_out_proj(hidden).float()
 

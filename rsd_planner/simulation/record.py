@@ -6,7 +6,6 @@ around its labelled frames.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -20,9 +19,10 @@ from rsd_planner.simulation.camera import (
     front_wide_camera,
 )
 from rsd_planner.simulation.labels import image_labels, patch_bits, view_of
-from rsd_planner.simulation.narrator import Narration, Narrator, View, count_words
+from rsd_planner.simulation.narrator import Narration, Narrator, View
 from rsd_planner.simulation.phrases import Phrases
 from rsd_planner.simulation.scene import Drive
+from rsd_planner.simulation.text_changes import text_statistics
 from rsd_planner.simulation.world import SNAPSHOT_STEP_S, simulate
 from rsd_planner.types import CameraModel, EgoState
 
@@ -125,23 +125,12 @@ def describe(recorded: RecordedDrive, rate_hz: int = 5) -> str:
     seconds = (recorded.stamps_ns[-1] - recorded.stamps_ns[recorded.first]) * 1e-9
     stride = max(1, round((frames - 1) / seconds / rate_hz))
     told = recorded.narrations[recorded.first : recorded.last : stride]
-    decisions = Counter(n.decision for n in told)
-    causes = Counter(c.name for n in told for c in n.causes)
-    equal = sum(a.text == b.text for a, b in zip(told, told[1:], strict=False))
-    words = [count_words(n.text) for n in told]
-
-    def listing(counts: Counter[str]) -> str:
-        return ", ".join(f"{name} {count}" for name, count in counts.most_common())
-
     return "\n".join(
         (
             f"seed {recorded.drive.seed}, network {recorded.drive.network}, "
             f"limit {3.6 * recorded.drive.limit_mps:.0f} km/h, {frames} pictures, {seconds:.1f} s",
-            f"decisions at {rate_hz} Hz: {listing(decisions)}",
-            f"causes at {rate_hz} Hz: {listing(causes)}",
-            f"different texts: {len({n.text for n in told})} of {len(told)}; "
-            f"equal consecutive texts: {equal / max(1, len(told) - 1):.0%}",
-            f"words a text: {sum(words) / len(words):.1f} on average, {min(words)} to {max(words)}",
+            f"at {rate_hz} Hz:",
+            *text_statistics([told]).lines(),
         )
     )
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from itertools import pairwise
 
 import numpy as np
@@ -21,7 +21,7 @@ NOVEL_S = 1.0
 def novel_frames(
     stamps_ns: NDArray[np.int64], causes: Sequence[Iterable[str]], within_s: float = NOVEL_S
 ) -> NDArray[np.bool_]:
-    """(frames,) whether the set of causes changed at most `within_s` before each frame.
+    """(frames,) whether the set of causes changed less than `within_s` before each frame.
 
     `causes` holds the names of each frame's causes; a frame at which they change is novel, the
     first one is not.
@@ -33,13 +33,16 @@ def novel_frames(
     changed_ns = stamps_ns[changes]
     last = np.searchsorted(changed_ns, stamps_ns, side="right") - 1
     since_ns = stamps_ns - changed_ns[np.maximum(last, 0)]
-    return (last >= 0) & (since_ns <= round(within_s * 1e9))
+    return (last >= 0) & (since_ns < round(within_s * 1e9))
 
 
 def changed_words(before: str, after: str) -> int:
-    """How many words of a text are not taken over from the one before, in order."""
-    matcher = difflib.SequenceMatcher(None, text_words(before), text_words(after), autojunk=False)
-    return len(text_words(after)) - sum(block.size for block in matcher.get_matching_blocks())
+    """How many words are replaced, inserted or removed from one text to the next."""
+    if before == after:
+        return 0
+    a, b = text_words(before), text_words(after)
+    blocks = SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
+    return max(len(a), len(b)) - sum(block.size for block in blocks)
 
 
 @dataclass(frozen=True)

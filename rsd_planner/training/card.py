@@ -10,7 +10,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from difflib import SequenceMatcher
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from rsd_planner.simulation.narrator import count_words
+from rsd_planner.simulation.text_changes import changed_words
 
 __all__ = ["DataCard", "read_card", "write_card"]
 
@@ -63,7 +63,7 @@ def write_card(folder: Path) -> DataCard:
         card.ticks += len(told)
         card.pairs += max(0, len(told) - 1)
         card.equal_pairs += sum(a == b for a, b in pairwise(told))
-        card.changed_words += sum(_changed_words(a, b) for a, b in pairwise(told))
+        card.changed_words += sum(changed_words(a, b) for a, b in pairwise(told))
         counters["words"].update(count_words(text) for text in told)
         counters["networks"][meta["network"]] += 1
         counters["weathers"][meta["weather"]] += 1
@@ -84,14 +84,6 @@ def read_card(folder: Path) -> Mapping[str, Any]:
     """The counts of a folder's card."""
     card: Mapping[str, Any] = json.loads((folder / "card.json").read_text())
     return card
-
-
-def _changed_words(before: str, after: str) -> int:
-    if before == after:
-        return 0
-    a, b = before.split(), after.split()
-    blocks = SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
-    return max(len(a), len(b)) - sum(block.size for block in blocks)
 
 
 def _markdown(card: DataCard) -> str:

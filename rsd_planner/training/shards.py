@@ -13,7 +13,6 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from rsd_planner.simulation.classes import PixelClass
 from rsd_planner.simulation.labels import LABELS
 from rsd_planner.simulation.record import START_NS, RecordedDrive, record_drive
 from rsd_planner.simulation.scene import EgoTrack
+from rsd_planner.simulation.text_changes import novel_frames
 from rsd_planner.training.card import write_card
 
 __all__ = [
@@ -88,6 +88,7 @@ def write_shard(recorded: RecordedDrive, folder: Path) -> Path:
     poses, whole = _poses_around(drive.ego, times)
     frame = np.arange(len(times))
     label_kinds, labels = _label_columns(recorded)
+    names = [[c.name for c in n.causes] for n in recorded.narrations]
     meta = {
         "format": FORMAT,
         "seed": drive.seed,
@@ -109,7 +110,7 @@ def write_shard(recorded: RecordedDrive, folder: Path) -> Path:
             temporary,
             stamps_ns=recorded.stamps_ns,
             learned=whole & (frame >= recorded.first) & (frame < recorded.last),
-            novel=_novel(recorded),
+            novel=novel_frames(recorded.stamps_ns, names),
             patch_bits=recorded.patch_classes,
             labels=labels,
             meta_json=_json_bytes(meta),
@@ -127,13 +128,6 @@ def _label_columns(recorded: RecordedDrive) -> tuple[dict[str, str], NDArray[np.
     labels = recorded.labels.copy()
     labels[:, far] = np.log1p(labels[:, far])
     return kinds, labels
-
-
-def _novel(recorded: RecordedDrive) -> NDArray[np.bool_]:
-    """(frames,) whether the set of causes changed within the last second."""
-    sets = [frozenset(c.name for c in n.causes) for n in recorded.narrations]
-    changed = np.array([False, *(a != b for a, b in pairwise(sets))])
-    return np.array([changed[max(0, i - TICK_HZ + 1) : i + 1].any() for i in range(len(sets))])
 
 
 class _Whole:

@@ -9,11 +9,14 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from rsd_planner.msg import InputStatus, PlannerStatus
 from rsd_planner.ros.conversions import time_message
-from rsd_planner.worker.session import PlannerState, SessionHealth
+from rsd_planner.worker.client import WorkerPhase
+from rsd_planner.worker.health import PlannerState, SessionHealth
 
 __all__ = ["diagnostics_message", "fingerprint", "percentile", "status_message"]
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+FEW_PLANS = 20  # fewer say nothing about how often text and path disagree
+MANY_DISAGREE = 0.25
 _LEVELS = {
     PlannerState.LOADING: WARN,
     PlannerState.WAITING: WARN,
@@ -76,17 +79,20 @@ def diagnostics_message(
     reasons: Sequence[str],
     health: SessionHealth | None,
 ) -> DiagnosticArray:
-    """One status each for inputs, worker, plan and timing, with keys that can be plotted."""
+    """One status each for plan, inputs, model, worker and timing, with keys that can be plotted."""
     message = DiagnosticArray()
     message.header.stamp = time_message(now_ns)
     summary = "; ".join(reasons) or state.name
-    plan = _status(f"{name}: plan", _LEVELS[state], summary, {"state": state.name})
+    plan = _status(
+        f"{name}: plan", _LEVELS[state], summary, {"state": state.name, "state_number": int(state)}
+    )
     message.status = [plan]
     if health is None:
         return message
     plan.values += _pairs(
         {
             "source": health.source.name if health.source is not None else "none",
+            "source_number": -1 if health.source is None else int(health.source),
             "tick": health.tick,
             "plan_tick": health.plan_tick,
             "ticks_skipped": health.ticks_skipped,
@@ -95,7 +101,12 @@ def diagnostics_message(
             "plan_age_s": health.plan_age_s,
         }
     )
-    message.status += [_inputs(name, health), _worker(name, health), _timing(name, health)]
+    message.status += [
+        _inputs(name, health),
+        _model(name, health),
+        _worker(name, health),
+        _timing(name, health),
+    ]
     return message
 
 
@@ -106,6 +117,7 @@ def _inputs(name: str, health: SessionHealth) -> DiagnosticStatus:
     text = "not fresh: " + ", ".join(silent) if silent else "fresh"
     values: dict[str, object] = {}
     for item in health.inputs:
+        values[f"{item.name}.ok"] = int(item.ok)
         values[f"{item.name}.age_s"] = item.age_s
         values[f"{item.name}.rate_hz"] = item.rate_hz
         values[f"{item.name}.received"] = item.received
@@ -115,15 +127,46 @@ def _inputs(name: str, health: SessionHealth) -> DiagnosticStatus:
     return _status(f"{name}: inputs", level, text, values)
 
 
+def _model(name: str, health: SessionHealth) -> DiagnosticStatus:
+    model, worker = health.model, health.worker
+    loaded = worker.phase in (WorkerPhase.READY, WorkerPhase.BUSY)
+    often = model.plans >= FEW_PLANS and model.disagreeing > MANY_DISAGREE * model.plans
+    values = {
+        "model_path": model.model_path,
+        "device": model.device,
+        "drafter": model.drafter,
+        "rule": model.rule,
+        "loaded": int(loaded),
+        "load_s": worker.load_s,
+        "generation": worker.generation,
+        "plans": model.plans,
+        "plans_disagreeing": model.disagreeing,
+        "last_disagreement": model.last_disagreement,
+        "plan_ms": model.plan_ms,
+        "tokens": model.tokens,
+        "accepted": model.accepted,
+        "target_forwards": model.forwards,
+    }
+    if not loaded:
+        return _status(f"{name}: model", WARN, worker.reason or "not loaded", values)
+    if often:
+        text = f"{model.disagreeing} of {model.plans} texts and paths disagree"
+        return _status(f"{name}: model", WARN, text, values)
+    return _status(f"{name}: model", OK, "loaded and warm", values)
+
+
 def _worker(name: str, health: SessionHealth) -> DiagnosticStatus:
     worker = health.worker
     phase = worker.phase.value
-    level = OK if phase in ("ready", "busy") else WARN if phase == "loading" else ERROR
+    loading = worker.phase is WorkerPhase.LOADING
+    level = OK if phase in ("ready", "busy") else WARN if loading else ERROR
     values = {
         "phase": phase,
         "generation": worker.generation,
         "pid": worker.pid or 0,
-        "load_s": worker.load_s,
+        "restarts": worker.restarts,
+        "memory_mb": worker.memory_mb,
+        "heard_s": worker.heard_s,
         "late_dropped": worker.late_dropped,
     }
     return _status(f"{name}: worker", level, worker.reason or phase, values)

@@ -36,7 +36,8 @@ from rsd_planner.ros.executor import PatientExecutor
 from rsd_planner.ros.inputs import Inputs
 from rsd_planner.ros.outputs import Outputs
 from rsd_planner.ros.parameters import SettingsParameters
-from rsd_planner.worker.session import PlannerState, PlanningSession, TickOutput
+from rsd_planner.worker.health import PlannerState
+from rsd_planner.worker.session import PlanningSession, TickOutput
 
 __all__ = ["PlannerNode", "main"]
 

@@ -13,30 +13,20 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from enum import IntEnum
 
 from rsd_planner.config import ModelRequirements, PlannerSettings
 from rsd_planner.planning.checks import check_plan
 from rsd_planner.planning.fallback import Fallback, Followable
-from rsd_planner.planning.input_buffer import InputBuffer, InputHealth, NotReady, Verdict
+from rsd_planner.planning.input_buffer import InputBuffer, InputHealth, NotReady
+from rsd_planner.planning.input_checks import Verdict
 from rsd_planner.types import EgoState, Frame, PlanResult, PlanSource
 from rsd_planner.worker.client import Answer, Outcome, WorkerClient, WorkerPhase, WorkerStatus
+from rsd_planner.worker.health import ModelHealth, PlannerState, SessionHealth
 
-__all__ = ["PlannerState", "PlanningSession", "SessionHealth", "TickOutput"]
+__all__ = ["PlanningSession", "TickOutput"]
 
 MAX_HINT = 1000  # characters of a route hint
 FROZEN_S = 0.5  # a ROS clock that stands still for longer on the steady clock is frozen
-
-
-class PlannerState(IntEnum):
-    """Values equal the constants of `PlannerStatus.msg`."""
-
-    LOADING = 0
-    WAITING = 1
-    ACTIVE = 2
-    DEGRADED = 3
-    SAFE_STOP = 4
-    FAULT = 5
 
 
 @dataclass(frozen=True)
@@ -50,25 +40,6 @@ class TickOutput:
     result: PlanResult | None
     frame_id: str
     picture: Frame | None = None
-
-
-@dataclass(frozen=True)
-class SessionHealth:
-    """A picture of the session for status and diagnostics. Counts are since activation."""
-
-    state: PlannerState
-    reasons: tuple[str, ...]
-    tick: int
-    plan_tick: int
-    ticks_skipped: int
-    ticks_late: int
-    plans_rejected: int
-    source: PlanSource | None
-    worker: WorkerStatus
-    inputs: tuple[InputHealth, ...]
-    overhead_ms: tuple[float, ...]  # newest ticks: from the timer to published, less the planner
-    tick_ms: tuple[float, ...]  # newest ticks: from the timer to published
-    plan_age_s: float  # ROS time now − t0 of the newest model plan; -1 without one
 
 
 @dataclass
@@ -105,6 +76,7 @@ class PlanningSession:
         self._active = False
         self._epoch = 0
         self._counts = _Counts()
+        self._model = ModelHealth.of(settings)
         self._asked_s: dict[int, float] = {}  # steady time of the timer, by tick
         self._picture: Frame | None = None
         self._newest_t0_ns = 0  # asked for
@@ -132,6 +104,7 @@ class PlanningSession:
         with self._lock:
             self._forget()
             self._counts = _Counts()
+            self._model = ModelHealth.of(self.settings)
             self._overhead_ms.clear()
             self._tick_ms.clear()
             self._active = True
@@ -236,6 +209,7 @@ class PlanningSession:
                 self._fall_back(now_ns, (answer.reason,))
 
     def _take_plan(self, answer: Answer, result: PlanResult, now_ns: int) -> None:
+        self._model = self._model.after(result, answer.plan_ms)
         faults = check_plan(result, self._buffer.newest_state, self.settings)
         age_s = (now_ns - result.t0_ns) / 1e9
         if faults:
@@ -308,6 +282,7 @@ class PlanningSession:
                 plans_rejected=counts.rejected,
                 source=self._fallback.source,
                 worker=worker,
+                model=self._model,
                 inputs=inputs,
                 overhead_ms=tuple(self._overhead_ms),
                 tick_ms=tuple(self._tick_ms),

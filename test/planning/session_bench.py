@@ -13,7 +13,8 @@ from rsd_planner.config import ModelRequirements, PlannerSettings
 from rsd_planner.types import Observation, PlanSource
 from rsd_planner.worker import session as session_module
 from rsd_planner.worker.client import Answer, Outcome, WorkerPhase, WorkerStatus
-from rsd_planner.worker.session import PlannerState, PlanningSession, TickOutput
+from rsd_planner.worker.health import PlannerState
+from rsd_planner.worker.session import PlanningSession, TickOutput
 
 MS = 1_000_000
 

@@ -9,7 +9,7 @@ from session_bench import MS, Bench
 
 from rsd_planner.types import NANOSECONDS, PlanSource
 from rsd_planner.worker.client import Outcome, WorkerPhase
-from rsd_planner.worker.session import PlannerState
+from rsd_planner.worker.health import PlannerState
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from session_bench import MS, Bench
 from rsd_planner.planning.input_checks import Verdict
 from rsd_planner.types import NANOSECONDS, EgoState, Frame, PlanSource
 from rsd_planner.worker.client import Outcome, WorkerPhase
-from rsd_planner.worker.session import PlannerState
+from rsd_planner.worker.health import PlannerState
 
 NASTY = (math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-300, 1e300, -1e18, 1e9)
 

@@ -114,7 +114,7 @@ def things_of(view: View, lead_before: str = "") -> list[Thing]:
     """Everything that can be named, nearest first."""
     things = [_hazard_thing(hazard) for hazard in view.hazards]
     light, lead = view.light, view.lead
-    if light is not None and _light_matters(view, light):
+    if light is not None and _is_named(view, light):
         things.append(
             Thing(f"light_{light.state.value}", light.distance_m, _light_role(view, light))
         )
@@ -139,13 +139,13 @@ def _hazard_thing(hazard: HazardView) -> Thing:
     )
 
 
-def _light_matters(view: View, light: LightView) -> bool:
-    near = light.distance_m < max(25.0, 4.0 * view.speed_mps)
+def _is_named(view: View, light: LightView) -> bool:
+    near = light.distance_m < max(40.0, 4.0 * view.speed_mps)
     return near or light.state is LightState.GREEN
 
 
 def _light_role(view: View, light: LightView) -> Role:
-    if light.state is LightState.GREEN:
+    if light.state is LightState.GREEN or light.distance_m > max(25.0, 4.0 * view.speed_mps):
         return Role.NONE
     # An amber light that is too close to stop is passed.
     amber = light.state is LightState.AMBER

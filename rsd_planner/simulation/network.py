@@ -94,7 +94,7 @@ class _Reader:
         }
         self._connections = [c.attrib for c in root.findall("connection")]
         self._inner = {
-            lane.attrib["id"]: _shape(lane.attrib["shape"])
+            lane.attrib["id"]: (_shape(lane.attrib["shape"]), float(lane.attrib["length"]))
             for e in root.findall("edge")
             if e.get("function") == "internal"
             for lane in e.findall("lane")
@@ -192,26 +192,28 @@ class _Reader:
         )
 
     def _path(self) -> tuple[RoutePath, dict[str, float], dict[str, float]]:
-        pieces: list[NDArray[np.float64]] = []
-        ranges: dict[str, tuple[int, int]] = {}
+        points, along = [], []
+        starts: dict[str, float] = {}
+        ends: dict[str, float] = {}
+        at = 0.0
         for index, name in enumerate(self._route):
-            line = self._edges[name].lanes[self._path_lanes[name]]
-            first = sum(len(piece) for piece in pieces)
-            ranges[name] = (first, first + len(line) - 1)
-            pieces.append(line)
+            edge = self._edges[name]
+            pieces = [(edge.lanes[self._path_lanes[name]], edge.length_m)]
+            starts[name], ends[name] = at, at + edge.length_m
             if index + 1 < len(self._route):
                 pieces += self._across(name, self._route[index + 1])
-        points = np.concatenate(pieces)
-        steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
-        along = np.concatenate([[0.0], np.cumsum(steps)])
-        starts = {name: float(along[first]) for name, (first, _) in ranges.items()}
-        ends = {name: float(along[last]) for name, (_, last) in ranges.items()}
-        return RoutePath(points), starts, ends
+            for line, length in pieces:
+                steps = np.linalg.norm(np.diff(line, axis=0), axis=1)
+                share = np.concatenate([[0.0], np.cumsum(steps)]) / steps.sum()
+                points.append(line)
+                along.append(at + share * length)
+                at += length
+        return RoutePath(np.concatenate(points), np.concatenate(along)), starts, ends
 
-    def _across(self, name: str, after: str) -> list[NDArray[np.float64]]:
-        """The inner lanes of the junction between two edges of the route."""
+    def _across(self, name: str, after: str) -> list[tuple[NDArray[np.float64], float]]:
+        """The inner lanes of the junction between two edges of the route, and their lengths."""
         here, lane = name, self._path_lanes[name]
-        pieces: list[NDArray[np.float64]] = []
+        pieces: list[tuple[NDArray[np.float64], float]] = []
         while True:
             via = next(
                 (
@@ -244,7 +246,9 @@ class _Reader:
             kind, yielding = "ramp", ()
         else:
             kind = "priority" if "cross" in roles else "plain"
-        return Junction(name, kind, _shape(element.attrib["shape"]), yielding)
+        places = {self._edges[edge].kind for edge in touching}
+        place = next(p for p in ("city", "oldtown", "rural", "motorway") if p in places)
+        return Junction(name, kind, place, _shape(element.attrib["shape"]), yielding)
 
     def _cross_routes(self) -> tuple[tuple[str, ...], ...]:
         """Straight on where there is a road, else to the right; around a ring half-way."""

@@ -80,6 +80,7 @@ class Junction:
 
     junction_id: str
     kind: str  # lights, priority (somebody gives way), roundabout, ramp, plain
+    place: str  # city, oldtown, rural, motorway
     area: NDArray[np.float64]  # (corners, 2)
     yielding: tuple[str, ...]  # the edges on which one must give way
 
@@ -154,11 +155,9 @@ class RoadNetwork:
         for edge_id in self.route:
             if distance_m <= self.ends_m[edge_id]:
                 break
-        edge, start = self.edge(edge_id), self.starts_m[edge_id]
-        share = (distance_m - start) / (self.ends_m[edge_id] - start)
-        return edge, float(np.clip(share, 0.0, 1.0)) * edge.length_m
+        edge = self.edge(edge_id)
+        return edge, float(np.clip(distance_m - self.starts_m[edge_id], 0.0, edge.length_m))
 
     def distance(self, edge_id: str, position_m: float) -> float:
         """Arc length of a SUMO position on an edge of the route."""
-        start, end = self.starts_m[edge_id], self.ends_m[edge_id]
-        return start + (end - start) * position_m / self.edge(edge_id).length_m
+        return self.starts_m[edge_id] + position_m

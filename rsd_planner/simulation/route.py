@@ -34,14 +34,24 @@ class Curve:
 
 
 class RoutePath:
-    """A polyline that is asked by arc length. Distances outside it are clipped to its ends."""
+    """A polyline that is asked by arc length. Distances outside it are clipped to its ends.
 
-    def __init__(self, points: NDArray[np.float64]) -> None:
-        """Takes points (n, 2); neighbours that coincide are dropped."""
-        steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
-        self.points = points[np.concatenate([[True], steps > 1e-3])]  # (points, 2)
-        steps = np.linalg.norm(np.diff(self.points, axis=0), axis=1)
-        self.along_m = np.concatenate([[0.0], np.cumsum(steps)])  # (points,)
+    The path of a network counts as SUMO does, whose lengths of lanes side by side are the same.
+    """
+
+    def __init__(
+        self, points: NDArray[np.float64], along_m: NDArray[np.float64] | None = None
+    ) -> None:
+        """Takes points (n, 2) and where they are along the path (n,), if not by their distances.
+
+        Neighbours that coincide are dropped.
+        """
+        if along_m is None:
+            steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+            along_m = np.concatenate([[0.0], np.cumsum(steps)])
+        keep = np.concatenate([[True], np.diff(along_m) > 1e-3])
+        self.points = points[keep]  # (points, 2)
+        self.along_m = along_m[keep]  # (points,)
         directions = np.diff(self.points, axis=0)
         turns = np.unwrap(np.arctan2(directions[:, 1], directions[:, 0]))
         self._middles_m = (self.along_m[:-1] + self.along_m[1:]) / 2
@@ -78,7 +88,8 @@ class RoutePath:
         away = point - (points[:-1] + share[:, None] * step)
         best = int(np.argmin((away**2).sum(axis=1)))
         cross = step[best, 0] * away[best, 1] - step[best, 1] * away[best, 0]
-        distance = float(self.along_m[first + best] + share[best] * length[best])
+        low, high = self.along_m[first + best : first + best + 2]
+        distance = float(low + share[best] * (high - low))
         return distance, float(np.copysign(np.linalg.norm(away[best]), cross))
 
     def cut(self, start_m: float, end_m: float) -> NDArray[np.float64]:
@@ -88,8 +99,8 @@ class RoutePath:
         return np.concatenate([ends[0], self.points[inside], ends[1]])
 
     def shifted(self, left_m: float) -> RoutePath:
-        """The path beside this one; its arc lengths differ in bends."""
-        return RoutePath(shift_left(self.points, left_m))
+        """The path beside this one, with the same arc lengths."""
+        return RoutePath(shift_left(self.points, left_m), self.along_m)
 
 
 def find_curves(path: RoutePath) -> tuple[Curve, ...]:

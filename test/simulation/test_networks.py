@@ -53,6 +53,9 @@ def kinds(road: RoadNetwork) -> set[str]:
 @pytest.mark.parametrize("name", ALL)
 def test_one_vehicle_drives_the_whole_route_along_the_path(name: str) -> None:
     path = load_network(name).path
+    assert path.along_m[-1] == pytest.approx(
+        np.linalg.norm(np.diff(path.points, axis=0), axis=1).sum(), rel=0.005
+    )
     distances, left = np.array([path.nearest(place) for place in driven(name)]).T
     assert distances[-1] > path.length_m - 30.0
     assert np.abs(left).max() < 0.3

@@ -28,6 +28,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "record": ("record", "record a simulated drive as a bag"),
     "data": ("data", "make training drives from the simulated world"),
     "train": ("train", "train the mini model"),
+    "eval": ("eval", "evaluate a model on held-out drives"),
 }
 
 _EXAMPLES = """\

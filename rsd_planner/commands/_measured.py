@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +77,13 @@ def warm_planner(settings: PlannerSettings, image_size: tuple[int, int]) -> Any:
 
 
 def write_json(
-    path: Path | None, arguments: argparse.Namespace, rows: Sequence[dict[str, Any]], threads: int
+    path: Path | None,
+    arguments: argparse.Namespace,
+    rows: Sequence[dict[str, Any]],
+    threads: int,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
-    """One object with `command`, `seed`, `machine` and `rows`; nothing without a path."""
+    """One object with `command`, `seed`, `machine`, `rows` and `more`; nothing without a path."""
     if path is None:
         return
     import torch
@@ -94,6 +98,7 @@ def write_json(
             "device": arguments.device,
         },
         "rows": list(rows),
+        **(more or {}),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -79,6 +79,14 @@ class BatchedModel:
         """The tokens of a reasoning that says nothing."""
         return (self._codec.end_of_reasoning, self._codec.end)
 
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """The characters of a text as the planner shows them."""
+        return "".join(self._codec.pieces(tokens))
+
+    def is_finished(self, tokens: Sequence[int]) -> bool:
+        """Whether a text came to its end before the length limit."""
+        return bool(tokens) and tokens[-1] == self._codec.end
+
     @torch.inference_mode()
     def encode(self, images: NDArray[np.uint8]) -> PictureFeatures:
         """Features of pictures (pictures, height, width, 3)."""

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
+import cv2
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
@@ -293,6 +294,7 @@ def main(arguments: list[str] | None = None) -> int:
     # The executor's own thread is busy in Python for each message; the default of 5 ms lets it
     # hold up the thread that publishes a plan.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    cv2.setNumThreads(1)  # its threads would wait for cores that the model holds
     rclpy.init(args=arguments)
     node = PlannerNode()
     # What was made until now lives for ever; collecting it again and again costs 10 ms a time.

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsd_planner.errors import CommandError
+from rsd_planner.types import CameraModel
 
 __all__ = ["FRAMES", "DriveInfo", "DriveSet", "Label"]
 
@@ -50,6 +51,7 @@ class DriveInfo:
     network: str
     weather: str
     limit_mps: float
+    camera: CameraModel | None = None  # as recorded, larger than the pictures; None in old shards
 
 
 class DriveSet:
@@ -96,7 +98,7 @@ class DriveSet:
         self.label_table = tuple(Label(k, v) for k, v in metas[0]["labels"].items())
         self.classes: tuple[str, ...] = tuple(metas[0]["classes"])
         self.drives = tuple(
-            DriveInfo(f.stem, m["seed"], m["network"], m["weather"], m["limit_mps"])
+            DriveInfo(f.stem, m["seed"], m["network"], m["weather"], m["limit_mps"], _camera_of(m))
             for f, m in zip(files, metas, strict=True)
         )
         self.drive = np.repeat(np.arange(len(files)), counts)
@@ -135,6 +137,15 @@ class DriveSet:
         """(ticks, FRAMES) frames, oldest first, of every learned frame."""
         last = np.flatnonzero(self.learned & (self.row >= FRAMES - 1))
         return last[:, None] - np.arange(FRAMES - 1, -1, -1)[None, :]
+
+
+def _camera_of(meta: dict[str, Any]) -> CameraModel | None:
+    values = meta.get("camera")
+    if values is None:
+        return None
+    return CameraModel(
+        **{**values, "pose_ego_from_camera": np.array(values["pose_ego_from_camera"])}
+    )
 
 
 class _PictureFile:

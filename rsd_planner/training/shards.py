@@ -22,12 +22,14 @@ from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from rsd_planner.planning.pictures import compressed_to_rgb
+from rsd_planner.simulation.camera import front_wide_camera
 from rsd_planner.simulation.classes import PixelClass
 from rsd_planner.simulation.labels import LABELS
 from rsd_planner.simulation.record import START_NS, RecordedDrive, record_drive
 from rsd_planner.simulation.scene import EgoTrack
 from rsd_planner.simulation.text_changes import novel_frames
 from rsd_planner.training.card import write_card
+from rsd_planner.types import CameraModel
 
 __all__ = [
     "FUTURE_STEPS",
@@ -96,6 +98,7 @@ def write_shard(recorded: RecordedDrive, folder: Path) -> Path:
         "weather": drive.weather.value,
         "limit_mps": drive.limit_mps,
         "tick_hz": TICK_HZ,
+        "camera": _camera_values(front_wide_camera(drive.mount)),
         "labels": label_kinds,
         "classes": [kind.name.lower() for kind in PixelClass],
         "texts": [n.text for n in recorded.narrations],
@@ -118,6 +121,10 @@ def write_shard(recorded: RecordedDrive, folder: Path) -> Path:
             **poses,
         )
     return path
+
+
+def _camera_values(camera: CameraModel) -> dict[str, Any]:
+    return asdict(camera) | {"pose_ego_from_camera": camera.pose_ego_from_camera.tolist()}
 
 
 def _label_columns(recorded: RecordedDrive) -> tuple[dict[str, str], NDArray[np.float32]]:

@@ -180,7 +180,7 @@ def test_positions_are_those_of_the_reference() -> None:
 
 @pytest.mark.parametrize(
     ("name", "dtype", "tolerance"),
-    [("fp32", torch.float32, TOLERANCE), ("fp64", torch.float64, 1e-6)],
+    [("fp32", torch.float32, TOLERANCE), ("fp64", torch.float64, 1e-9)],
 )
 def test_actions_and_paths_are_those_of_the_reference(
     name: str, dtype: torch.dtype, tolerance: float

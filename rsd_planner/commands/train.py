@@ -1,7 +1,7 @@
-"""`rsd train target`: make the mini from recorded drives, stage by stage.
+"""`rsd train target`: make the mini from simulated drives, stage by stage.
 
 Every stage can be stopped at any moment and run again; it goes on from its last save, at
-most two minutes back.
+most two minutes back. `rsd train report` shows how a run is doing.
 """
 
 from __future__ import annotations
@@ -11,44 +11,86 @@ from pathlib import Path
 
 from rsd_planner.errors import CommandError
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["EXAMPLES", "add_arguments", "run"]
 
-STAGES = ("init", "perception", "language", "action", "export")
+EXAMPLES = """\
+examples:
+  rsd data --drives 600 --out drives/train
+  rsd data --drives 40 --first-seed 100000 --out drives/heldout
+  rsd train target --data drives --work work --out model
+  rsd train target --data drives --work work --out model --stage language --language-steps 3000
+  rsd train report work
+
+Several GPUs, or machines:
+  torchrun --nproc-per-node 4 -m rsd_planner.cli train target --device cuda …
+"""
+STAGES = ("init", "perception", "language", "joint", "action", "export")
+_STEPS = (
+    # stage, default, what a step is
+    ("perception", 3000, "batches of 64 pictures"),
+    ("language", 3000, "batches of 32 ticks"),
+    ("joint", 0, "batches of 32 ticks, vision tower and text together; 0 leaves it out"),
+    ("action", 1500, "batches of 32 ticks"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `rsd train`."""
-    parser.add_argument("what", choices=["target"], help="what to train")
-    parser.add_argument(
-        "--stage", choices=["all", *STAGES], default="all", help="one stage alone (default: all)"
-    )
-    parser.add_argument(
-        "--data", type=Path, required=True, help="recorded drives in the folders train and heldout"
-    )
-    parser.add_argument("--work", type=Path, required=True, help="where the run keeps its state")
-    parser.add_argument("--out", type=Path, required=True, help="where the checkpoint goes")
-    parser.add_argument("--perception-steps", type=int, default=900, help="batches of 64")
-    parser.add_argument("--language-steps", type=int, default=900, help="batches of 32")
-    parser.add_argument("--action-steps", type=int, default=700, help="batches of 32")
-    parser.add_argument("--limit", type=int, default=None, help="most training drives")
-    parser.add_argument("--seed", type=int, default=0)
+    actions = parser.add_subparsers(dest="what", required=True)
+    target = actions.add_parser("target", help="train the target, all stages or one")
+    add = target.add_argument
+    add("--stage", choices=["all", *STAGES], default="all", help="one stage alone (default: all)")
+    add("--data", type=Path, required=True, help="drives in the folders train and heldout")
+    add("--work", type=Path, required=True, help="where the run keeps its state")
+    add("--out", type=Path, required=True, help="where the checkpoint goes")
+    for stage, default, what in _STEPS:
+        add(f"--{stage}-steps", type=int, default=default, help=f"{what} (default {default})")
+    add("--size", choices=["mini", "toy"], default="mini", help="toy is for tests")
+    add("--start-from", type=Path, help="an earlier checkpoint whose weights to begin with")
+    add("--device", choices=["cpu", "cuda"], default="cpu")
+    add("--compile", action="store_true", help="compile the models: slow to start, then faster")
+    add("--limit", type=int, help="most training drives")
+    add("--seed", type=int, default=0)
+    add("--save-every", type=float, default=90.0, metavar="S", help="seconds between saves")
+    add("--evaluations", type=int, default=6, metavar="N", help="on held-out drives, a stage")
+    report = actions.add_parser("report", help="write a page with the curves of a run")
+    report.add_argument("work", type=Path, help="the run's --work folder")
+    report.add_argument("--html", type=Path, help="the page (default: report.html in the folder)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the asked stages."""
-    if not (args.data / "train").is_dir() or not (args.data / "heldout").is_dir():
-        raise CommandError(
-            f"{args.data} has no folders train and heldout with recorded drives; "
-            f"make them with `rsd data --out {args.data}/train` and `…/heldout`."
-        )
-    from rsd_planner.training.target import TargetRun
+    """Run the asked stages, or report."""
+    if args.what == "report":
+        from rsd_planner.training.report import write_report
 
-    steps = {
-        "perception": args.perception_steps,
-        "language": args.language_steps,
-        "action": args.action_steps,
-    }
-    job = TargetRun(args.data, args.work, args.out, steps, args.seed, args.limit)
-    for stage in STAGES if args.stage == "all" else (args.stage,):
-        job.run(stage)
+        print(write_report(args.work, args.html or args.work / "report.html"))
+        return 0
+    for split in ("train", "heldout"):
+        if not (args.data / split).is_dir():
+            raise CommandError(
+                f"{args.data} has no folder {split} with drives; "
+                f"make them with `rsd data --out {args.data / split}`."
+            )
+    steps = {stage: getattr(args, f"{stage}_steps") for stage, _, _ in _STEPS}
+    if min(steps.values()) < 0:
+        raise CommandError("steps must not be negative")
+    from rsd_planner.training.runtime import open_runtime
+    from rsd_planner.training.target import SIZES, TargetRun
+
+    with open_runtime(args.device, args.compile) as runtime:
+        job = TargetRun(
+            args.data,
+            args.work,
+            args.out,
+            steps,
+            runtime,
+            args.seed,
+            args.limit,
+            SIZES[args.size],
+            args.start_from,
+            args.save_every,
+            args.evaluations,
+        )
+        for stage in STAGES if args.stage == "all" else (args.stage,):
+            job.run(stage)
     return 0

@@ -1,221 +1,173 @@
-"""Stage 2: the language model learns to reason from cached picture features and history.
+"""The text stack learns to reason from picture features and history.
 
-The vision tower is frozen and its features are computed once; only the reasoning's tokens
-carry loss. Prompts are those of the planner, token for token.
+First on cached features with the tower frozen; then, if asked for, jointly with the tower,
+whose perception loss stays. Only the reasoning's tokens carry loss. The first part of the
+schedule shows the newest picture alone, which costs half as much.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import track
 from torch import Tensor
 from torch.nn import functional
 
-from rsd_planner.models.flat_rope import mrope_positions
-from rsd_planner.models.tokenizer import TextCodec
-from rsd_planner.models.vision_batch import BatchedTower
-from rsd_planner.models.vla import Vla, run_text_stack
-from rsd_planner.training.data import DriveSet
-from rsd_planner.training.loop import Schedule, step_batches, train
+from rsd_planner.evaluation.batched import BatchedModel
+from rsd_planner.evaluation.causes import parse_reasoning
+from rsd_planner.evaluation.grounding import CANONICAL_CAUSES, cause_table, count_causes, macro
+from rsd_planner.models.checkpoint import Checkpoint
+from rsd_planner.training.data import FRAMES, DriveSet
+from rsd_planner.training.examples import Batch, Examples
+from rsd_planner.training.loop import Schedule, train
+from rsd_planner.training.perception import Perception, frame_weights
+from rsd_planner.training.runtime import Runtime
+from rsd_planner.training.sampling import step_batches
+from rsd_planner.training.text_stack import last_states
 
-__all__ = ["Examples", "cache_features", "greedy_texts", "train_language"]
+__all__ = ["TextLoss", "evaluate_texts", "train_jointly", "train_language"]
 
-
-def cache_features(vla: Vla, data: DriveSet, file: Path) -> np.ndarray:
-    """Features (frames, tokens, hidden) of all frames as a memory map in half precision."""
-    height, width = data.picture_size
-    tower = BatchedTower(vla.vlm.model.visual, height, width)
-    tokens = tower.grid_thw[1] * tower.grid_thw[2] // 4
-    shape = (len(data), tokens, vla.text.config.hidden_size)
-    if file.exists() and np.load(file, mmap_mode="r").shape == shape:
-        return np.load(file, mmap_mode="r")
-    temporary = file.with_suffix(".part.npy")
-    out = np.lib.format.open_memmap(temporary, "w+", np.float16, shape)
-    with torch.inference_mode():
-        for start in track(range(0, len(data), 128), description="encode pictures"):
-            rows = range(start, min(start + 128, len(data)))
-            merged = tower(torch.from_numpy(data.pictures(rows)))[1]
-            out[start : start + len(rows)] = merged.half().numpy()
-    out.flush()
-    temporary.rename(file)
-    return np.load(file, mmap_mode="r")
+ONE_PICTURE_SHARE = 0.4  # of the steps that show the newest picture alone
+RUN = 4  # consecutive ticks that a joint step takes together: they share pictures
+EVALUATED = 640  # held-out ticks
+JOINT_PERCEPTION_WEIGHT = 0.3
 
 
-@dataclass
-class Batch:
-    """Ready inputs: right-padded sequences of prompt and reasoning."""
+class TextLoss:
+    """Weighted cross-entropy of the reasonings of a batch."""
 
-    embeds: Tensor  # (batch, length, hidden)
-    positions: Tensor  # (3, batch, length)
-    tokens: Tensor  # (batch, text) reasoning, padded with −100
-    prompt: int  # length of the prompt
-    lengths: Tensor  # (batch,) tokens of each reasoning
+    def __init__(self, examples: Examples, runtime: Runtime) -> None:
+        vla = examples.vla
 
+        def forward(embeds: Tensor, positions: Tensor, count: int) -> Tensor:
+            states = last_states(vla.text, embeds, positions, count + 1)
+            logits: Tensor = vla.vlm.lm_head(states[:, :-1])
+            return logits
 
-class Examples:
-    """Ticks of a drive set as prompts and texts, with pictures as cached features."""
+        self._forward, self._runtime = runtime.compile(forward), runtime
 
-    def __init__(
-        self,
-        vla: Vla,
-        codec: TextCodec,
-        template: np.ndarray,
-        data: DriveSet,
-        features: np.ndarray,
-    ) -> None:
-        """`template` is a prompt with placeholders for pictures and history."""
-        self.vla, self.data, self.features = vla, data, features
-        self.frames = data.ticks()  # (ticks, 4)
-        bins = vla.config.history_tokens.encode(data.history_xyz.astype(np.float64))
-        self.history = bins + vla.config.history_token_start  # (frames, 48)
-        memo: dict[str, list[int]] = {}
-        self.texts = [memo.setdefault(t, codec.encode_reasoning(t)) for t in data.texts]
-        self.template = template
-        self.is_image = template == vla.vlm.config.image_token_id
-        self.is_history = template == codec.id_of("<|traj_history|>")
-        tokens = features.shape[1]
-        side = vla.vlm.config.vision_config.spatial_merge_size
-        rows = _rows_of(tokens)
-        grid = (1, rows * side, tokens // rows * side)
-        self.positions = mrope_positions(self.is_image, [grid] * self.frames.shape[1], side)
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def batch(self, ticks: NDArray[np.int64], with_text: bool = True) -> Batch:
-        """Inputs of some ticks."""
-        frames = self.frames[ticks]  # (batch, 4)
-        now = frames[:, -1]
-        prompt = np.repeat(self.template[None], len(frames), axis=0)
-        prompt[:, self.is_history] = self.history[now]
-        texts = [self.texts[i] if with_text else [] for i in now]
-        longest = max(len(t) for t in texts)
-        tokens = torch.full((len(frames), longest), -100, dtype=torch.long)
-        for row, text in enumerate(texts):
-            tokens[row, : len(text)] = torch.as_tensor(text, dtype=torch.long)
-        ids = torch.cat([torch.from_numpy(prompt), tokens.clamp(min=0)], dim=1)
-        embeds = self.vla.text.embed_tokens(ids)
-        pictures = torch.from_numpy(self.features[frames.ravel()]).float()
-        where = torch.from_numpy(self.is_image).nonzero().squeeze(1)
-        embeds = embeds.index_copy(1, where, pictures.view(len(frames), -1, embeds.shape[-1]))
-        start = int(self.positions.max()) + 1
-        tail = np.broadcast_to(np.arange(start, start + longest), (3, longest))
-        positions = torch.from_numpy(np.concatenate([self.positions, tail], axis=1))
-        return Batch(
-            embeds,
-            positions[:, None].expand(3, len(frames), -1),
-            tokens,
-            prompt.shape[1],
-            torch.tensor([len(t) for t in texts]),
+    def __call__(self, ready: Batch) -> tuple[Tensor, Mapping[str, float]]:
+        """Mean loss, and the share of tokens that the model would have chosen."""
+        with self._runtime.autocast():
+            logits = self._forward(ready.embeds, ready.positions, ready.tokens.shape[1])
+        losses = functional.cross_entropy(
+            logits.float().flatten(0, 1),
+            ready.tokens.flatten(),
+            ignore_index=-100,
+            reduction="none",
         )
-
-
-def _rows_of(tokens: int) -> int:
-    """Rows of a 2:1 grid of merged tokens."""
-    return round((tokens / 2) ** 0.5)
-
-
-def train_language(
-    examples: Examples,
-    held_out: Examples,
-    codec: TextCodec,
-    folder: Path,
-    schedule: Schedule,
-    batch: int = 32,
-) -> None:
-    """Train the text stack on frozen features; resumable."""
-    vla = examples.vla
-    step_indices = step_batches(len(examples), batch, seed=2)
-
-    def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:
-        ready = examples.batch(step_indices(step))
-        with torch.autocast("cpu", torch.bfloat16):
-            hidden = run_text_stack(vla.text, ready.embeds, ready.positions)
-            logits = vla.vlm.lm_head(hidden[:, ready.prompt - 1 : -1])
-        loss = functional.cross_entropy(
-            logits.float().flatten(0, 1), ready.tokens.flatten(), ignore_index=-100
-        )
+        loss = (losses * ready.weights.flatten()).sum() / ready.weights.sum()
         known = ready.tokens >= 0
         right = (logits.argmax(-1) == ready.tokens) & known
         return loss, {"token_accuracy": float(right.sum() / known.sum())}
 
-    def evaluate() -> Mapping[str, float]:
-        return evaluate_texts(held_out, codec)
 
-    train("language", folder, {"text": vla.text}, step_loss, schedule, evaluate)
+def train_language(
+    checkpoint: Checkpoint,
+    examples: Examples,
+    held_out: DriveSet,
+    folder: Path,
+    schedule: Schedule,
+    runtime: Runtime,
+    batch: int = 32,
+) -> None:
+    """Train the text stack on frozen features; resumable."""
+    text = checkpoint.vla.text
+    text_loss = TextLoss(examples, runtime)
+    weights = frame_weights(examples.data, examples.frames[:, -1])
+    step_ticks = step_batches(len(examples), batch, 2, weights)
+
+    def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:
+        newest = 1 if step < ONE_PICTURE_SHARE * schedule.steps else FRAMES
+        return text_loss(examples.batch(runtime.share(step_ticks(step)), newest=newest))
+
+    def evaluate() -> Mapping[str, float]:
+        return evaluate_texts(checkpoint, held_out)
+
+    train("language", folder, {"text": text}, step_loss, schedule, runtime, evaluate)
+
+
+def train_jointly(
+    checkpoint: Checkpoint,
+    examples: Examples,
+    perception: Perception,
+    held_out: DriveSet,
+    folder: Path,
+    schedule: Schedule,
+    runtime: Runtime,
+    batch: int = 32,
+) -> None:
+    """Train text stack and vision tower together, the perception loss kept; resumable."""
+    data = examples.data
+    text_loss = TextLoss(examples, runtime)
+    weights = frame_weights(data, examples.frames[:, -1])
+    step_ticks = step_batches(len(examples), max(1, batch // RUN), 4, weights)
+
+    def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:
+        ticks = _runs(runtime.share(step_ticks(step)), examples)
+        frames, place = np.unique(examples.frames[ticks], return_inverse=True)
+        noise = torch.Generator().manual_seed(step * 1024 + runtime.rank)
+        tokens = perception.tokens(frames, noise)
+        shown = tokens[torch.from_numpy(place.reshape(len(ticks), -1)).to(tokens.device)]
+        said, metrics = text_loss(examples.batch(ticks, pictures=shown))
+        seen, parts = perception.loss(frames, tokens)
+        losses = {"text": float(said.detach()), "perception": float(seen.detach())}
+        return said + JOINT_PERCEPTION_WEIGHT * seen, {**metrics, **losses, **parts}
+
+    def evaluate() -> Mapping[str, float]:
+        return {**evaluate_texts(checkpoint, held_out), **perception.evaluate(held_out)}
+
+    vla = checkpoint.vla
+    modules = {"text": vla.text, "visual": vla.vlm.model.visual, "heads": perception.heads}
+    train("joint", folder, modules, step_loss, schedule, runtime, evaluate)
+
+
+def _runs(first: NDArray[np.int64], examples: Examples) -> NDArray[np.int64]:
+    """Each tick with the next `RUN` − 1; at the end of a drive the last one again."""
+    drive = examples.data.drive[examples.frames[:, -1]]  # (ticks,)
+    runs = np.minimum(first[:, None] + np.arange(RUN), len(examples) - 1)
+    same = drive[runs] == drive[first][:, None]
+    last = np.where(same, runs, -1).max(axis=1, keepdims=True)
+    return np.minimum(runs, last).ravel()
 
 
 @torch.inference_mode()
-def greedy_texts(
-    examples: Examples, ticks: NDArray[np.int64], codec: TextCodec, longest: int = 64
-) -> list[tuple[int, ...]]:
-    """Greedy reasonings of some ticks, in one batch without a KV cache for the text.
-
-    Plain and slow, for evaluation during training; the planner's decoder is the product.
-    """
-    vla = examples.vla
-    ready = examples.batch(ticks, with_text=False)
-    embeds, positions = ready.embeds, ready.positions
-    masked = slice(
-        vla.config.traj_token_start_idx,
-        vla.config.traj_token_start_idx + vla.config.traj_vocab_size,
-    )
-    cache = _BatchCache(len(vla.text.layers))
-    hidden = run_text_stack(vla.text, embeds, positions, cache)  # type: ignore[arg-type]
-    next_position = int(positions.max()) + 1
-    out: list[list[int]] = [[] for _ in ticks]
-    for step in range(longest):
-        logits = vla.vlm.lm_head(hidden[:, -1]).float()
-        logits[:, masked] = -torch.inf
-        choice = logits.argmax(-1)
-        for row, token in zip(out, choice.tolist(), strict=True):
-            if not row or row[-1] != codec.end:
-                row.append(token)
-        if all(row[-1] == codec.end for row in out):
-            break
-        place = torch.full((3, len(out), 1), next_position + step)
-        hidden = run_text_stack(
-            vla.text,
-            vla.text.embed_tokens(choice)[:, None],
-            place,
-            cache,  # type: ignore[arg-type]
-        )
-    return [tuple(row) for row in out]
-
-
-class _BatchCache:
-    """Keys and values of a batch, grown by concatenation."""
-
-    def __init__(self, layers: int) -> None:
-        self.pairs: list[tuple[Tensor, Tensor] | None] = [None] * layers
-
-    def update(self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object):  # type: ignore[no-untyped-def]
-        old = self.pairs[layer]
-        if old is not None:
-            keys, values = torch.cat([old[0], keys], 2), torch.cat([old[1], values], 2)
-        self.pairs[layer] = (keys, values)
-        return keys, values
-
-
-def evaluate_texts(examples: Examples, codec: TextCodec, count: int = 512) -> Mapping[str, float]:
-    """Shares of exactly right texts and right decisions (first three tokens), and tokens."""
-    ticks = np.linspace(0, len(examples) - 1, min(count, len(examples))).astype(int)
-    exact = opening = tokens = 0
+def evaluate_texts(
+    checkpoint: Checkpoint, data: DriveSet, count: int = EVALUATED
+) -> Mapping[str, float]:
+    """Scores of greedy texts on ticks spread over the drives."""
+    codec = checkpoint.codec
+    model = BatchedModel(checkpoint, data.picture_size, pictures=FRAMES)
+    ticks = data.ticks()
+    ticks = ticks[np.linspace(0, len(ticks) - 1, min(count, len(ticks))).astype(int)]
+    said: list[str] = []
+    tokens = 0
     for start in range(0, len(ticks), 64):
         part = ticks[start : start + 64]
-        for tick, text in zip(part, greedy_texts(examples, part, codec), strict=True):
-            truth = tuple(examples.texts[examples.frames[tick, -1]])
-            exact += text == truth
-            opening += text[:3] == truth[:3]
-            tokens += len(text)
+        frames, place = np.unique(part, return_inverse=True)
+        features = model.encode(data.pictures(frames))
+        history = data.history_xyz[part[:, -1]].astype(np.float64)
+        model.read(features, place.reshape(part.shape), history)
+        written = model.write()
+        tokens += sum(map(len, written))
+        said += ["".join(codec.pieces(text)) for text in written]
+    now = ticks[:, -1]
+    parsed = [parse_reasoning(text) for text in said]
+    counts = count_causes(
+        cause_table([data.cause_names(i) for i in now]),
+        cause_table([{cause.name for cause in p.causes} for p in parsed]),
+    )
+    right = [p.decision.name.lower() == data.decisions[i] for p, i in zip(parsed, now)]
+    f1 = counts.f1
+    scores = {f"f1_{n}": float(f1[i]) for i, n in enumerate(CANONICAL_CAUSES) if f1[i] == f1[i]}
     return {
-        "exact_text": exact / len(ticks),
-        "right_opening": opening / len(ticks),
+        "macro_f1": float(macro(f1)),
+        "decision_accuracy": float(np.mean(right)),
+        "exact_text": float(np.mean([t == data.texts[i] for t, i in zip(said, now)])),
+        "whole_text": float(np.mean([p.complete for p in parsed])),
         "mean_tokens": tokens / len(ticks),
+        **scores,
     }

@@ -1,4 +1,4 @@
-"""Stage 1: the vision tower learns what the world's truth says is in a picture.
+"""The vision tower learns what the world's truth says is in a picture.
 
 Each merged token predicts the classes under its four patches, and attention-pooled heads
 predict the labels of the whole picture. The heads are thrown away afterwards. End to end
@@ -13,18 +13,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rsd_planner.models.vision_batch import BatchedTower
+from rsd_planner.models.vision_batch import BatchedTower, patchify
 from rsd_planner.models.vla import Vla
 from rsd_planner.training.data import DriveSet
-from rsd_planner.training.loop import Schedule, step_batches, train
+from rsd_planner.training.loop import Schedule, train
+from rsd_planner.training.runtime import Runtime
+from rsd_planner.training.sampling import rarity_weights, step_batches
 
-__all__ = ["PerceptionHeads", "train_perception"]
+__all__ = ["Perception", "PerceptionHeads", "frame_weights", "train_perception"]
 
 MAX_POSITIVE_WEIGHT = 20.0
 DENSE_WEIGHT = 3.0
+EVALUATED = 2000  # held-out pictures
 
 
 class PerceptionHeads(nn.Module):
@@ -50,58 +54,145 @@ class PerceptionHeads(nn.Module):
 
 @dataclass(frozen=True)
 class _Targets:
-    """Bits by merged token and labels by picture, with the weights of their positives."""
+    """How labels become losses; one entry a label or class."""
 
-    dense_weight: Tensor
+    dense_weight: Tensor  # (classes,) of positives
     binary: Tensor  # (labels,) bool: 0/1 labels; the others are regressed
-    binary_weight: Tensor
-    scale: Tensor  # (labels,) standard deviation of the regressed ones
+    binary_weight: Tensor  # (labels,) of positives
+    mean: Tensor  # (labels,) of the regressed ones
+    scale: Tensor  # (labels,) their standard deviation
+
+
+def frame_weights(data: DriveSet, frames: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How often frames are to be drawn: more often what is rare in them."""
+    return rarity_weights([data.cause_names(f) | {data.decisions[f]} for f in frames])
+
+
+class Perception:
+    """The vision tower with its heads: a loss, and scores."""
+
+    def __init__(
+        self, vla: Vla, data: DriveSet, runtime: Runtime, weights: NDArray[np.float64]
+    ) -> None:
+        """`weights` (frames,) say how often the loss will see each frame."""
+        self._data, self._runtime = data, runtime
+        visual = vla.vlm.model.visual
+        self._patch = visual.config.patch_size
+        self._merge = visual.config.spatial_merge_size
+        torch.manual_seed(0)
+        heads = PerceptionHeads(
+            vla.text.config.hidden_size, len(data.classes), len(data.label_table)
+        )
+        self.heads = heads.to(runtime.device)
+        self._tower = BatchedTower(visual, *data.picture_size)
+        self._encode = runtime.compile(lambda patches: self._tower.encode(patches)[1])
+        self._targets = _targets(data, weights, runtime.device)
+
+    def tokens(self, frames: NDArray[np.int64], noise: torch.Generator | None) -> Tensor:
+        """Merged tokens (frames, tokens, hidden); `noise` varies light and colours."""
+        images = torch.from_numpy(self._data.pictures(frames)).to(self._runtime.device)
+        patches = patchify(images, self._patch, self._merge)
+        if noise is not None:
+            patches = _relight(patches, noise)
+        with self._runtime.autocast():
+            tokens = self._encode(patches)
+        return tokens.float()
+
+    def loss(self, frames: NDArray[np.int64], tokens: Tensor) -> tuple[Tensor, Mapping[str, float]]:
+        """Loss of the heads on the tokens of some frames."""
+        data, targets, device = self._data, self._targets, self._runtime.device
+        dense, labels = self.heads(tokens)
+        bits = _bits(data.patch_bits[frames], len(data.classes)).to(device)
+        dense_loss = functional.binary_cross_entropy_with_logits(
+            dense, bits, pos_weight=targets.dense_weight.repeat(4)
+        )
+        truth = torch.from_numpy(data.labels[frames]).to(device)
+        label_loss = _label_loss(labels, truth, targets)
+        loss = DENSE_WEIGHT * dense_loss + label_loss
+        return loss, {"dense": float(dense_loss.detach()), "labels": float(label_loss.detach())}
+
+    @torch.inference_mode()
+    def evaluate(self, data: DriveSet) -> Mapping[str, float]:
+        """Balanced accuracy of binary labels, mean error of quantities, F1 of patch classes."""
+        device = self._runtime.device
+        frames = np.arange(0, len(data), max(1, len(data) // EVALUATED))
+        classes, predicted = len(data.classes), []
+        hits, said, true = (np.zeros(classes) for _ in range(3))
+        for start in range(0, len(frames), 64):
+            part = frames[start : start + 64]
+            tokens = self._tower(torch.from_numpy(data.pictures(part)).to(device))[1]
+            dense, labels = self.heads(tokens)
+            predicted.append(labels.cpu())
+            seen = (dense.cpu() > 0).view(-1, classes).numpy()
+            there = _bits(data.patch_bits[part], classes).view(-1, classes).numpy() > 0.5
+            hits, said, true = hits + (seen & there).sum(0), said + seen.sum(0), true + there.sum(0)
+        scores = _label_scores(
+            torch.cat(predicted), torch.from_numpy(data.labels[frames]), data, self._targets
+        )
+        patches = {
+            f"patch_{name}": 2 * hits[i] / (said[i] + true[i])
+            for i, name in enumerate(data.classes)
+            if true[i] > 0
+        }
+        binary = [
+            scores[x.name] for x in data.label_table if x.kind == "binary" and x.name in scores
+        ]
+        summary = {
+            "mean_binary": float(np.mean(binary)) if binary else 0.0,
+            "mean_patch_f1": float(np.mean(list(patches.values()))) if patches else 0.0,
+        }
+        return summary | scores | patches
 
 
 def train_perception(
-    vla: Vla, data: DriveSet, held_out: DriveSet, folder: Path, schedule: Schedule, batch: int = 64
+    vla: Vla,
+    data: DriveSet,
+    held_out: DriveSet,
+    folder: Path,
+    schedule: Schedule,
+    runtime: Runtime,
+    batch: int = 64,
 ) -> None:
     """Train `vla`'s vision tower on a set of drives; resumable."""
-    visual = vla.vlm.model.visual
-    height, width = data.picture_size
-    heads = PerceptionHeads(vla.text.config.hidden_size, len(data.classes), len(data.label_table))
-    tower = BatchedTower(visual, height, width)
-    targets = _targets(data)
-    step_indices = step_batches(len(data), batch, seed=1)
+    weights = frame_weights(data, np.arange(len(data)))
+    perception = Perception(vla, data, runtime, weights)
+    step_frames = step_batches(len(data), batch, 1, weights)
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:
-        return _loss(tower, heads, data, step_indices(step), targets)
+        frames = runtime.share(step_frames(step))
+        noise = torch.Generator().manual_seed(step * 1024 + runtime.rank)
+        return perception.loss(frames, perception.tokens(frames, noise))
 
     def evaluate() -> Mapping[str, float]:
-        return _evaluate(tower, heads, held_out, targets)
+        return perception.evaluate(held_out)
 
-    train("perception", folder, {"visual": visual, "heads": heads}, step_loss, schedule, evaluate)
+    modules = {"visual": vla.vlm.model.visual, "heads": perception.heads}
+    train("perception", folder, modules, step_loss, schedule, runtime, evaluate)
 
 
-def _targets(data: DriveSet) -> _Targets:
-    count = len(data.classes)
-    sample = data.patch_bits[:: max(1, len(data) // 4000)]
-    share = np.array([((sample >> c) & 1).mean() for c in range(count)])
-    labels = data.labels
-    known = ~np.isnan(labels)
-    columns = [c[k] for c, k in zip(labels.T, known.T, strict=True)]
-    binary = np.array([label.kind == "binary" for label in data.label_table])
+def _targets(data: DriveSet, weights: NDArray[np.float64], device: torch.device) -> _Targets:
+    drawn = step_batches(len(data), min(len(data), 8000), 0, weights)(0)
+    bits = data.patch_bits[drawn]
+    share = np.array([((bits >> c) & 1).mean() for c in range(len(data.classes))])
+    columns = [column[~np.isnan(column)] for column in data.labels[drawn].T]
+    binary = [label.kind == "binary" for label in data.label_table]
     mean = np.array([column.mean() if len(column) else 0.5 for column in columns])
     std = np.array([column.std() if len(column) else 1.0 for column in columns])
     return _Targets(
-        dense_weight=_positive_weight(share),
-        binary=torch.as_tensor(binary),
-        binary_weight=_positive_weight(mean.clip(0, 1)),
-        scale=torch.as_tensor(np.maximum(std, 1e-3), dtype=torch.float32),
+        dense_weight=_positive_weight(share).to(device),
+        binary=torch.tensor(binary, device=device),
+        binary_weight=_positive_weight(mean.clip(0, 1)).to(device),
+        mean=torch.tensor(mean, dtype=torch.float32, device=device),
+        scale=torch.tensor(np.maximum(std, 1e-2), dtype=torch.float32, device=device),
     )
 
 
-def _positive_weight(share: np.ndarray) -> Tensor:
+def _positive_weight(share: NDArray[np.float64]) -> Tensor:
     ratio = (1 - share) / np.maximum(share, 1e-6)
     return torch.as_tensor(np.sqrt(ratio).clip(0.5, MAX_POSITIVE_WEIGHT), dtype=torch.float32)
 
 
-def _bits(labels: np.ndarray, classes: int) -> Tensor:
+def _bits(labels: NDArray[np.uint32], classes: int) -> Tensor:
     """(batch, rows, columns) masks → (batch, tokens, 4·classes) in merge-block order."""
     batch, rows, columns = labels.shape
     blocks = labels.reshape(batch, rows // 2, 2, columns // 2, 2).transpose(0, 1, 3, 2, 4)
@@ -109,23 +200,17 @@ def _bits(labels: np.ndarray, classes: int) -> Tensor:
     return torch.from_numpy(bits.reshape(batch, bits.shape[1], -1).astype(np.float32))
 
 
-def _loss(
-    tower: BatchedTower,
-    heads: PerceptionHeads,
-    data: DriveSet,
-    indices: np.ndarray,
-    targets: _Targets,
-) -> tuple[Tensor, Mapping[str, float]]:
-    with torch.autocast("cpu", torch.bfloat16):
-        _, tokens, _ = tower(torch.from_numpy(data.pictures(indices)))
-    dense, labels = heads(tokens.float())
-    classes = len(data.classes)
-    dense_loss = functional.binary_cross_entropy_with_logits(
-        dense, _bits(data.patch_bits[indices], classes), pos_weight=targets.dense_weight.repeat(4)
-    )
-    label_loss = _label_loss(labels, torch.from_numpy(data.labels[indices]), targets)
-    loss = DENSE_WEIGHT * dense_loss + label_loss
-    return loss, {"dense": float(dense_loss.detach()), "labels": float(label_loss.detach())}
+def _relight(patches: Tensor, noise: torch.Generator) -> Tensor:
+    """Contrast, brightness and tint of each picture varied; (batch, patches, 3·patch²)."""
+    batch, count, size = patches.shape
+
+    def drawn(width: float, channels: int = 1) -> Tensor:
+        value = width * (2 * torch.rand(batch, 1, channels, 1, generator=noise) - 1)
+        return value.to(patches.device)
+
+    gain = torch.exp(drawn(0.2) + drawn(0.05, 3))
+    channels = patches.view(batch, count, 3, -1)
+    return ((channels + 1) * gain - 1 + drawn(0.08)).view(batch, count, size)
 
 
 def _label_loss(predicted: Tensor, truth: Tensor, targets: _Targets) -> Tensor:
@@ -134,32 +219,27 @@ def _label_loss(predicted: Tensor, truth: Tensor, targets: _Targets) -> Tensor:
     binary = functional.binary_cross_entropy_with_logits(
         predicted, truth.clamp(0, 1), pos_weight=targets.binary_weight, reduction="none"
     )
-    regressed = functional.smooth_l1_loss(predicted, truth / targets.scale, reduction="none")
+    wanted = (truth - targets.mean) / targets.scale
+    regressed = functional.smooth_l1_loss(predicted, wanted, reduction="none")
     losses = torch.where(targets.binary, binary, regressed)
     return (losses * known).sum() / known.sum().clamp(min=1)
 
 
-@torch.inference_mode()
-def _evaluate(
-    tower: BatchedTower, heads: PerceptionHeads, data: DriveSet, targets: _Targets
-) -> Mapping[str, float]:
-    """Balanced accuracy of the binary labels and mean error of the others."""
-    rows = np.arange(0, len(data), max(1, len(data) // 2000))
-    outputs = []
-    for start in range(0, len(rows), 64):
-        images = torch.from_numpy(data.pictures(rows[start : start + 64]))
-        outputs.append(heads(tower(images)[1])[1])
-    predicted, truth = torch.cat(outputs), torch.from_numpy(data.labels[rows])
+def _label_scores(
+    predicted: Tensor, truth: Tensor, data: DriveSet, targets: _Targets
+) -> dict[str, float]:
     scores = {}
-    for index, name in enumerate(label.name for label in data.label_table):
+    for index, label in enumerate(data.label_table):
         known = ~truth[:, index].isnan()
         ours, theirs = predicted[known, index], truth[known, index]
         if len(theirs) == 0:
             continue
-        if targets.binary[index]:
-            hits = (ours > 0) == (theirs > 0.5)
-            sides = [hits[theirs > 0.5], hits[theirs <= 0.5]]
-            scores[name] = float(np.mean([float(s.float().mean()) for s in sides if len(s)]))
+        if label.kind == "binary":
+            hits, there = (ours > 0) == (theirs > 0.5), theirs > 0.5
+            if there.any() and not there.all():  # else any constant were right
+                sides = hits[there].float().mean() + hits[~there].float().mean()
+                scores[label.name] = float(sides / 2)
         else:
-            scores[name] = float((ours * targets.scale[index] - theirs).abs().mean())
+            value = ours * float(targets.scale[index]) + float(targets.mean[index])
+            scores[label.name] = float((value - theirs).abs().mean())
     return scores

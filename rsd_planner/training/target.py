@@ -1,6 +1,6 @@
-"""The stages that make the mini from recorded drives, one after the other.
+"""The stages that make a target from drives, one after the other.
 
-Each stage starts from what the one before it saved and can be run again after a kill. The
+Each stage starts from what the ones before it saved and can be run again after a kill. The
 last step writes a checkpoint in half precision.
 """
 
@@ -8,29 +8,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
-from safetensors.torch import load_file
-from torch import nn
-from transformers import PreTrainedTokenizerFast
 
-from rsd_planner.models.checkpoint import load_checkpoint, save_checkpoint
-from rsd_planner.models.presets import MINI, PROMPT_TEXTS, build_vla
+from rsd_planner.errors import CommandError
+from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from rsd_planner.models.presets import MINI, PROMPT_TEXTS, ModelSize, build_vla
 from rsd_planner.models.tokenizer import TextCodec, extend_tokenizer, train_tokenizer
-from rsd_planner.models.vla import Vla
-from rsd_planner.planning.prompt import make_prompt_builder
 from rsd_planner.training.action import action_statistics, train_action
-from rsd_planner.training.data import FRAMES, DriveSet
-from rsd_planner.training.language import Examples, cache_features, train_language
-from rsd_planner.training.loop import Schedule
-from rsd_planner.training.perception import train_perception
+from rsd_planner.training.data import DriveSet
+from rsd_planner.training.examples import Examples
+from rsd_planner.training.features import cached_features
+from rsd_planner.training.language import train_jointly, train_language
+from rsd_planner.training.loop import Schedule, load_weights
+from rsd_planner.training.perception import Perception, frame_weights, train_perception
+from rsd_planner.training.runtime import Runtime
+from rsd_planner.training.warm_start import start_from
 
-__all__ = ["STAGES", "TargetRun"]
+__all__ = ["SIZES", "STAGES", "TargetRun"]
 
-STAGES = ("init", "perception", "language", "action", "export")
-WORD_PIECES = 700
+STAGES = ("init", "perception", "language", "joint", "action", "export")
+# Small enough to go through all stages within a test.
+TOY = ModelSize(64, 2, 4, 2, 16, 96, 32, 2, 2, 32, 4, 64, 256 * 128, 64, flow_steps=2)
+SIZES = {"mini": MINI, "toy": TOY}
+WORD_PIECES = 1200
 SETTINGS = {"frames_per_camera": 4, "frame_interval_s": 0.2, "num_samples": 1}
 
 
@@ -38,12 +42,17 @@ SETTINGS = {"frames_per_camera": 4, "frame_interval_s": 0.2, "num_samples": 1}
 class TargetRun:
     """A training run: where its data is, where it writes, how long each stage is."""
 
-    data: Path  # recorded drives, with `train` and `heldout` inside
-    folder: Path
-    output: Path
-    steps: dict[str, int]
+    data: Path  # shards, in the folders `train` and `heldout`
+    folder: Path  # where the run keeps its state
+    output: Path  # the checkpoint
+    steps: dict[str, int]  # of perception, language, joint, action; 0 leaves a stage out
+    runtime: Runtime = field(default_factory=Runtime)
     seed: int = 0
     limit: int | None = None  # most training drives
+    size: ModelSize = MINI
+    start: Path | None = None  # an earlier checkpoint to start from
+    save_every_s: float = 90.0
+    evaluations: int = 6  # of each stage, on held-out drives
 
     def run(self, stage: str) -> None:
         """Run one stage by its name."""
@@ -51,29 +60,66 @@ class TargetRun:
             "init": self._init,
             "perception": self._perception,
             "language": self._language,
+            "joint": self._joint,
             "action": self._action,
             "export": self._export,
         }
-        stages[stage]()
+        if self.steps.get(stage, 1) > 0:
+            stages[stage]()
+            self.runtime.wait()
 
-    def _set(self, split: str) -> DriveSet:
+    def _drives(self, split: str) -> DriveSet:
         return DriveSet(self.data / split, self.limit if split == "train" else None)
 
-    def _init(self) -> None:
-        """Tokenizer, action statistics and an untrained model."""
-        data = self._set("train")
-        texts = [*PROMPT_TEXTS * 50, *data.texts]
-        tokenizer = extend_tokenizer(train_tokenizer(texts, WORD_PIECES), MINI.history_bins)
-        vla = build_vla(MINI, tokenizer, action_statistics(data), seed=self.seed)
-        save_checkpoint(self.folder / "init", vla, tokenizer, SETTINGS, dtype=torch.float32)
-        parts = {name: sum(p.numel() for p in m.parameters()) for name, m in vla.named_children()}
-        print(json.dumps({"parameters": parts, "vocabulary": len(tokenizer)}))
+    def _schedule(self, stage: str, rate: float, warmup: int) -> Schedule:
+        steps = self.steps[stage]
+        return Schedule(
+            steps,
+            rate,
+            min(warmup, steps // 4),
+            save_every_s=self.save_every_s,
+            evaluations=self.evaluations,
+        )
 
-    def _model(self, *stages: str) -> tuple[Vla, TextCodec, PreTrainedTokenizerFast]:
+    def _init(self) -> None:
+        """Tokenizer, action statistics and an untrained model; kept if they are there."""
+        note = self.folder / "init.json"
+        if note.exists() or not self.runtime.is_first:
+            return
+        data = self._drives("train")
+        tokenizer = train_tokenizer([*PROMPT_TEXTS * 50, *data.texts], WORD_PIECES)
+        extend_tokenizer(tokenizer, self.size.history_bins)
+        vla = build_vla(self.size, tokenizer, action_statistics(data), seed=self.seed)
+        codec = TextCodec(tokenizer)
+        taken = start_from(vla, codec, self.start) if self.start else None
+        save_checkpoint(self.folder / "init", vla, tokenizer, SETTINGS, dtype=torch.float32)
+        lengths = [len(codec.encode_reasoning(data.texts[i])) for i in data.ticks()[:, -1]]
+        facts = {
+            "parameters": {
+                name: sum(p.numel() for p in module.parameters())
+                for name, module in vla.named_children()
+            },
+            "vocabulary": len(tokenizer),
+            "drives": len(data.drives),
+            "tokens_a_text": {
+                "mean": round(float(np.mean(lengths)), 2),
+                "least": min(lengths),
+                "most": max(lengths),
+            },
+        }
+        if taken is not None:
+            facts["taken_over"] = {"tensors": taken.tensors, "tokens": taken.tokens}
+            facts["fresh"] = list(taken.fresh)
+        note.write_text(json.dumps(facts, indent=2) + "\n")
+        print(json.dumps(facts))
+
+    def _model(self, *stages: str) -> Checkpoint:
         """The untrained model with what some stages have learned put in."""
+        if not (self.folder / "init.json").exists():
+            raise CommandError(f"{self.folder} holds no model yet: run the stage init first.")
         checkpoint = load_checkpoint(self.folder / "init")
         vla = checkpoint.vla
-        modules: dict[str, nn.Module] = {
+        modules = {
             "visual": vla.vlm.model.visual,
             "text": vla.text,
             "expert": vla.expert,
@@ -81,41 +127,75 @@ class TargetRun:
             "action_out_proj": vla.action_out_proj,
         }
         for stage in stages:
-            state = load_file(str(self.folder / f"{stage}.safetensors"))
-            for name, module in modules.items():
-                prefix = f"weight.{name}."
-                found = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
-                if found:
-                    module.load_state_dict(found, strict=False)
-        return vla, checkpoint.codec, checkpoint.codec.tokenizer
+            if self.steps.get(stage, 1) > 0:
+                load_weights(self._state(stage), modules)
+        vla.to(self.runtime.device)
+        return checkpoint
 
-    def _examples(self, vla: Vla, codec: TextCodec, split: str) -> Examples:
-        data = self._set(split)
-        features = cache_features(vla, data, self.folder / f"features_{split}.npy")
-        checkpoint = load_checkpoint(self.folder / "init")
-        builder = make_prompt_builder(checkpoint)
-        template = builder.template((("front_wide", features.shape[1]),) * FRAMES)
-        return Examples(vla, codec, template, data, features)
+    def _state(self, stage: str) -> Path:
+        file = self.folder / f"{stage}.safetensors"
+        if not file.exists():
+            raise CommandError(f"{self.folder} has no stage {stage} yet: run that first.")
+        return file
+
+    def _examples(self, checkpoint: Checkpoint) -> Examples:
+        data = self._drives("train")
+        features = cached_features(checkpoint.vla, data, self.folder, "train", self.runtime)
+        return Examples(checkpoint, data, self.runtime, features)
 
     def _perception(self) -> None:
-        vla, _, _ = self._model()
-        schedule = Schedule(self.steps["perception"], 1.5e-3, warmup=200)
-        train_perception(vla, self._set("train"), self._set("heldout"), self.folder, schedule)
+        train_perception(
+            self._model().vla,
+            self._drives("train"),
+            self._drives("heldout"),
+            self.folder,
+            self._schedule("perception", 1.5e-3, 200),
+            self.runtime,
+        )
 
     def _language(self) -> None:
-        vla, codec, _ = self._model("perception")
-        train, held_out = (self._examples(vla, codec, s) for s in ("train", "heldout"))
-        schedule = Schedule(self.steps["language"], 2e-3, warmup=100)
-        train_language(train, held_out, codec, self.folder, schedule)
+        checkpoint = self._model("perception")
+        train_language(
+            checkpoint,
+            self._examples(checkpoint),
+            self._drives("heldout"),
+            self.folder,
+            self._schedule("language", 2e-3, 100),
+            self.runtime,
+        )
+
+    def _joint(self) -> None:
+        checkpoint = self._model("perception", "language")
+        data = self._drives("train")
+        weights = frame_weights(data, np.arange(len(data)))
+        perception = Perception(checkpoint.vla, data, self.runtime, weights)
+        if self.steps.get("perception", 1) > 0:
+            load_weights(self._state("perception"), {"heads": perception.heads})
+        train_jointly(
+            checkpoint,
+            Examples(checkpoint, data, self.runtime),
+            perception,
+            self._drives("heldout"),
+            self.folder,
+            self._schedule("joint", 2e-4, 50),
+            self.runtime,
+        )
 
     def _action(self) -> None:
-        vla, codec, _ = self._model("perception", "language")
-        train, held_out = (self._examples(vla, codec, s) for s in ("train", "heldout"))
-        schedule = Schedule(self.steps["action"], 1.5e-3, warmup=100)
-        train_action(train, held_out, self.folder, schedule)
+        checkpoint = self._model("perception", "language", "joint")
+        train_action(
+            checkpoint,
+            self._examples(checkpoint),
+            self._drives("heldout"),
+            self.folder,
+            self._schedule("action", 1.5e-3, 100),
+            self.runtime,
+        )
 
     def _export(self) -> None:
-        vla, _, tokenizer = self._model("perception", "language", "action")
-        save_checkpoint(self.output, vla, tokenizer, SETTINGS)
+        if not self.runtime.is_first:
+            return
+        checkpoint = self._model("perception", "language", "joint", "action")
+        save_checkpoint(self.output, checkpoint.vla, checkpoint.codec.tokenizer, SETTINGS)
         size = (self.output / "model.safetensors").stat().st_size / 1e6
         print(f"{self.output}: {size:.1f} MB")

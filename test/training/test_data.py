@@ -82,7 +82,7 @@ def test_novel_are_the_frames_within_a_second_of_a_change(folder: Path) -> None:
     data = DriveSet(folder)
     names = [data.cause_names(i) for i in range(len(data))]
     for i in range(len(data)):
-        window = range(max(1, i - 4), i + 1)
+        window = range(max(1, i - shards.TICK_HZ), i + 1)
         assert data.novel[i] == any(names[k] != names[k - 1] for k in window)
 
 

@@ -84,14 +84,16 @@ def run(arguments: argparse.Namespace) -> int:
     folder = arguments.data / "heldout"
     data = DriveSet(folder if folder.is_dir() else arguments.data, arguments.drives)
     ticks = select_ticks(data, arguments.every)
-    report = report_of(ticks, answers := _ask(arguments, ticks), arguments.seed)
-    _print(report["rows"], f"{len(ticks)} ticks of {len(data.drives)} held-out drives")
-    write_json(arguments.json, arguments, report.pop("rows"), threads, report)
+    answers = _ask(arguments, ticks)
+    figures = report_of(ticks, answers, arguments.seed)
+    rows, more = figures["rows"], {k: v for k, v in figures.items() if k != "rows"}
+    _print(rows, f"{len(ticks)} ticks of {len(data.drives)} held-out drives")
+    write_json(arguments.json, arguments, rows, threads, more)
     if arguments.html is not None:
         from rsd_planner.evaluation.target_report import write_target_report
 
         arguments.html.parent.mkdir(parents=True, exist_ok=True)
-        write_target_report(arguments.html, ticks, answers, arguments.command_line, arguments.seed)
+        write_target_report(arguments.html, ticks, answers, figures, arguments.command_line)
         print(f"report: {arguments.html}")
     return 0
 

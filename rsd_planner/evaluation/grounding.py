@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rsd_planner.simulation.phrases import CAUSES as CANONICAL_CAUSES
+
 __all__ = [
     "CALM",
     "CANONICAL_CAUSES",
@@ -25,27 +27,6 @@ __all__ = [
     "pack",
     "unpack",
 ]
-
-CANONICAL_CAUSES = (
-    "lead_braking",
-    "lead_stopped",
-    "lead_closing",
-    "lead_ahead",
-    "light_red",
-    "light_amber",
-    "light_green",
-    "pedestrian_crossing",
-    "pedestrian_waiting",
-    "cyclist",
-    "cut_in",
-    "merge",
-    "blocked_lane",
-    "cones",
-    "oncoming",
-    "cross_traffic",
-    "curve",
-    "road_free",
-)
 
 # A tick is an event tick if something else than these is true: they ask for nothing.
 CALM = frozenset({"road_free", "lead_ahead", "light_green"})

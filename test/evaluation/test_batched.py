@@ -14,7 +14,6 @@ from rsd_planner.evaluation.acceptance import EXCUSED_GAP, first_divergence
 from rsd_planner.evaluation.batched import BatchedModel
 from rsd_planner.evaluation.paths import medoid
 from rsd_planner.models.checkpoint import load_checkpoint
-from rsd_planner.models.presets import write_random_checkpoint
 from rsd_planner.planning.planner import Planner
 from rsd_planner.types import Draft, EgoHistory, EgoState, Frame, Observation
 
@@ -23,16 +22,11 @@ SIZE = (48, 96)  # the checkpoint resizes to 32 × 64
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_random_checkpoint(tmp_path_factory.mktemp("tiny"), seed=3)
-
-
-@pytest.fixture(scope="module")
-def planner(folder):
+def planner(tiny_folder):
     return build_planner(
         PlannerSettings.from_mapping(
             {
-                "model_path": str(folder),
+                "model_path": str(tiny_folder),
                 "drafter": "none",
                 "worker_threads": 1,
                 "max_reasoning_tokens": MAX_TOKENS,
@@ -44,8 +38,8 @@ def planner(folder):
 
 
 @pytest.fixture(scope="module")
-def model(folder):
-    return BatchedModel(load_checkpoint(folder), SIZE, max_tokens=MAX_TOKENS)
+def model(tiny_folder):
+    return BatchedModel(load_checkpoint(tiny_folder), SIZE, max_tokens=MAX_TOKENS)
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +87,11 @@ def test_texts_are_the_planners(planned, batched):
     )
 
 
-def test_texts_of_different_lengths_are_the_planners(folder, planner, scenes, batched):
+def test_texts_of_different_lengths_are_the_planners(tiny_folder, planner, scenes, batched):
     # Random weights never say the end token, so a token that some texts hold is made the end.
     counts = Counter(token for text in batched[0] for token in set(text[2:6]))
     end = min(counts, key=lambda token: (abs(counts[token] - 2), token))
-    checkpoint = load_checkpoint(folder)
+    checkpoint = load_checkpoint(tiny_folder)
     checkpoint.codec.end = end
     model = BatchedModel(checkpoint, SIZE, max_tokens=MAX_TOKENS)
     parts = replace(planner.parts, limits=replace(planner.parts.limits, end_token=end))

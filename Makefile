@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PYTHON TORCH_INDEX
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint pytest bench clean distclean
+.PHONY: help setup build demo test lint pytest bench faults clean distclean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 12
@@ -36,6 +36,9 @@ pytest: ## the tests alone (after make build); ARGS="-k name" chooses
 
 bench: build ## the table of drafters on the same work
 	@$(BIN)/rsd bench $(ARGS)
+
+faults: build ## hurt a node in twenty ways and time what it does; JSON=FILE writes the rows
+	@$(BIN)/rsd faults $(if $(JSON),--json $(JSON)) $(ARGS)
 
 clean: ## remove what was built, keep .venv
 	rm -rf build install log out .mypy_cache .ruff_cache .pytest_cache .hypothesis \

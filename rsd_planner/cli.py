@@ -23,6 +23,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "replay": ("replay", "run the planner over a bag without ROS; writes a bag and a report"),
     "play": ("play", "publish a bag into ROS"),
     "view": ("view", "show a running planner's reasoning and paths (only subscribes)"),
+    "faults": ("faults", "hurt a planner node in twenty ways and time what it does"),
     "bench": ("bench", "compare drafters on the same work"),
     "models": ("models", "list drafters and models"),
     "record": ("record", "record a simulated drive as a bag"),

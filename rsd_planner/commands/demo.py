@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -49,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     """The whole demo; 1 with a sentence if no plan of the model arrived."""
     from rsd_planner.commands._children import Children, DemoError
     from rsd_planner.commands._drives import bundled_bag_path, open_drive
-    from rsd_planner.commands._ros import require_ros
+    from rsd_planner.commands._ros import enter_domain, require_ros
     from rsd_planner.config import (
         PlannerSettings,
         bundled_model_path,
@@ -69,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in ("overlay.mp4", "report.html", "summary.json"):
         (arguments.out / name).unlink(missing_ok=True)
-    domain = _enter_domain(arguments.domain)
+    domain = enter_domain(arguments.domain)
     threads = default_worker_threads()
     _say(f"drive    {bag_path} ({drive.bag.duration_s:.0f} s)")
     _say(f"model    {model}, {threads} thread{'s' if threads > 1 else ''}")
@@ -205,21 +204,6 @@ def _camera_pose(drive: Any) -> list[float] | None:
     pitch = -np.arcsin(np.clip(turn[2, 0], -1.0, 1.0))
     yaw = np.arctan2(turn[1, 0], turn[0, 0])
     return [round(float(value), 6) for value in (*pose[:3, 3], roll, pitch, yaw)]
-
-
-def _enter_domain(asked: int | None) -> int:
-    """A ROS domain for this demo alone, on this machine alone; children inherit it."""
-    import secrets
-
-    from rsd_planner.errors import CommandError
-
-    if asked is not None and not 0 <= asked <= 232:
-        raise CommandError(f"--domain is {asked}; ROS has the domains 0 to 232.")
-    domain = asked if asked is not None else 20 + secrets.randbelow(80)
-    os.environ["ROS_DOMAIN_ID"] = str(domain)
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    os.environ["ROS_LOCALHOST_ONLY"] = "1"  # what Humble calls it
-    return domain
 
 
 def _say(text: str) -> None:

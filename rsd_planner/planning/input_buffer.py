@@ -53,6 +53,7 @@ class InputHealth:
     dropped: int
     last_drop: str
     ok: bool
+    drop_now: str = ""  # why messages are refused since the last good one; empty if none is
 
 
 @dataclass
@@ -62,12 +63,14 @@ class _Stream:
     received: int = 0
     dropped: Counter[Verdict] = field(default_factory=Counter)
     last_drop: str = ""
+    drop_now: str = ""
     stamps_ns: deque[int] = field(default_factory=lambda: deque(maxlen=32))
 
     def note(self, verdict: Verdict, stamp_ns: int, why: str = "") -> Verdict:
         self.received += 1
         if verdict is not Verdict.ACCEPTED:
             self.last_drop = why or verdict.value
+        self.drop_now = "" if verdict.ok else self.last_drop
         if not verdict.ok:
             self.dropped[verdict] += 1
         if verdict.ok:
@@ -221,6 +224,7 @@ class InputBuffer:
             dropped=sum(stream.dropped.values()),
             last_drop=stream.last_drop,
             ok=fresh,
+            drop_now=stream.drop_now,
         )
 
     def _silent(self, now_ns: int) -> list[str]:
@@ -231,15 +235,15 @@ class InputBuffer:
             if health.ok:
                 continue
             if health.age_s < 0:
-                why = "no message yet" if not health.received else health.last_drop
-                reasons.append(f"{name}: {why or 'no message since time jumped'}")
+                why = "no message since time jumped" if health.received else "no message yet"
+                reasons.append(f"{name}: {health.drop_now or why}")
             elif health.age_s > 60.0:
                 reasons.append(
                     f"{name}: stamps are {health.age_s:.0f} s behind the clock; "
                     "set use_sim_time for recorded data"
                 )
             else:
-                drop = f" ({health.last_drop})" if health.last_drop else ""
+                drop = f" ({health.drop_now})" if health.drop_now else ""
                 reasons.append(f"{name}: silent for {health.age_s:.2f} s{drop}")
         return reasons
 

@@ -60,7 +60,7 @@ def status_message(
             rate_hz=item.rate_hz,
             received=item.received,
             dropped=item.dropped,
-            detail="" if item.ok else (item.last_drop or "nothing fresh arrives"),
+            detail="" if item.ok else (item.drop_now or "nothing fresh arrives"),
         )
         for item in health.inputs
     ]

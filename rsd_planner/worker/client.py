@@ -27,7 +27,7 @@ __all__ = ["Answer", "Outcome", "WorkerClient", "WorkerPhase", "WorkerStatus"]
 
 HEARTBEAT_TIMEOUT_S = 5.0  # after it is ready; while it loads, imports hold the interpreter
 POLL_S = 0.05
-MEMORY_S = 0.5  # between two looks at the worker's memory
+MEMORY_S = 0.25  # between two looks at the worker's memory
 FIRST_BACK_OFF_S = 0.2
 MOST_BACK_OFF_S = 30.0  # of a worker that never became ready
 MOST_BACK_OFF_READY_S = 2.0

@@ -317,7 +317,7 @@ class PlanningSession:
         else:
             state = self._pathless_state(worker, loading)
             reasons += [
-                f"{h.name}: {h.last_drop or 'no message yet'}"
+                f"{h.name}: {h.drop_now or 'no message yet'}"
                 for h in inputs
                 if h.required and h.age_s < 0 and not self._reasons
             ]

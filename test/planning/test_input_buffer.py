@@ -188,6 +188,20 @@ def test_a_silent_input_is_named_with_its_age() -> None:
     assert any("use_sim_time" in reason for reason in old.reasons)
 
 
+def test_a_silence_is_not_explained_by_an_old_refusal() -> None:
+    buffer, now = filled_buffer()
+    buffer.refuse("front_wide", "it was cut")
+    later = now + NANOSECONDS
+    found = buffer.snapshot(later, 1)
+    assert isinstance(found, NotReady)
+    assert any("front_wide: silent for 1.20 s (it was cut)" in reason for reason in found.reasons)
+    assert buffer.add_frame(picture("front_wide", now), now).ok
+    found = buffer.snapshot(later, 1)
+    assert isinstance(found, NotReady)
+    assert "front_wide: silent for 1.00 s" in found.reasons
+    assert buffer.health(now)[0].last_drop == "it was cut"
+
+
 def test_an_optional_camera_may_be_missing_and_a_required_one_may_not() -> None:
     optional = PlannerSettings.from_mapping({"optional_cameras": ["rear"]})
     buffer, now = filled_buffer(settings=optional)

@@ -1,0 +1,287 @@
+"""Hurt a planner node in twenty ways, from outside, and time what it says and does.
+
+Starts real nodes in a ROS domain of their own, with a worker whose planner is made up and
+misbehaves on order, and drives a car past them. Each fault is injected, detected by an outside
+subscriber, ended, and recovered from. Exit code 1 when one of them failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rsd_planner.errors import CommandError
+
+if TYPE_CHECKING:
+    from rsd_planner.commands._children import Child, Children
+    from rsd_planner.commands._fault_actions import Drill, Fault
+
+__all__ = ["Row", "add_arguments", "run", "verdict"]
+
+EXAMPLES = """\
+examples:
+  rsd faults                       all of them, about two minutes
+  rsd faults --only odometry       those with this word in their name
+  rsd faults --json out/faults.json
+"""
+
+_NODE = "/rsd_planner"
+_PATIENCE_S = 8.0  # beyond a limit, so that a slow detection is measured and not only missed
+_STEADY_S = 30.0
+_SETTLE_S = 0.25  # messages that were on their way when the fault was detected
+_SOURCES = ("MODEL", "LAST_VALID", "SAFE_STOP")
+_ACTIVE = 2
+_STEADY = ("plain", "simulated")  # nodes that plan before the fault; others are hurt earlier
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of one fault. Seconds are -1 where the thing never happened."""
+
+    number: int
+    fault: str
+    passed: bool
+    detect_s: float
+    detect_limit_s: float
+    recover_s: float
+    recover_limit_s: float
+    published: tuple[str, ...]
+    says: str
+    why: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `rsd faults`."""
+    add = parser.add_argument
+    add("--only", default="", metavar="WORD", help="faults whose name or number has this word")
+    add("--json", type=Path, metavar="FILE", help="write the rows into this file")
+    add("--domain", type=int, help="ROS_DOMAIN_ID (a free one is drawn)")
+    add("--slack", type=float, default=1.0, help="multiplies all limits (%(default)g)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """All chosen faults; 1 when one failed."""
+    from rsd_planner.commands._fault_catalog import FAULTS
+    from rsd_planner.commands._ros import enter_domain, require_ros
+
+    require_ros()
+    word = arguments.only.lower()
+    chosen = [f for f in FAULTS if word in f.name.lower() or word == str(f.number)]
+    if not chosen:
+        raise CommandError(f"No fault has '{arguments.only}' in its name.")
+    enter_domain(arguments.domain)
+    rows: list[Row] = []
+    for kind in dict.fromkeys(fault.node for fault in chosen):
+        mine = [fault for fault in chosen if fault.node == kind]
+        with _node(kind) as (drill, child):
+            for fault in mine:
+                rows.append(_inflict(fault, drill, child, arguments.slack))
+                _tell(rows[-1])
+    if arguments.json is not None:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        plain = [asdict(row) for row in rows]
+        arguments.json.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+    failed = [row for row in rows if not row.passed]
+    print(f"{len(rows) - len(failed)} of {len(rows)} faults passed")
+    return int(bool(failed))
+
+
+@contextmanager
+def _node(kind: str) -> Iterator[tuple[Drill, Child]]:
+    """A node of this kind with its rig; left unconfigured where the faults configure it."""
+    from rsd_planner.commands._children import Children
+    from rsd_planner.commands._fault_actions import CAMERAS, Drill
+    from rsd_planner.ros.fault_rig import FaultRig
+
+    with tempfile.TemporaryDirectory(prefix="rsd_faults_") as name:
+        folder = Path(name)
+        drill_model = _make_model(folder / "model")
+        with Children(folder) as children:
+            child = _start_node(children, folder, kind, drill_model)
+            with FaultRig(_NODE, CAMERAS, simulated=kind == "simulated") as rig:
+                drill = Drill(rig, folder / "order", drill_model)
+                steady = kind in _STEADY
+                if steady and not (rig.transition("configure") and rig.transition("activate")):
+                    raise CommandError(f"The node does not start: {child.last_words()}")
+                yield drill, child
+
+
+def _start_node(children: Children, folder: Path, kind: str, model: Path) -> Child:
+    import yaml
+
+    from rsd_planner.commands._fault_catalog import PARAMETERS
+    from rsd_planner.commands._fault_worker import write_worker
+
+    values = {
+        **PARAMETERS,
+        "model_path": str(model),
+        "worker_python": write_worker(folder, folder / "order"),
+        "use_sim_time": kind == "simulated",
+    }
+    if kind == "mismatched":
+        values[f"qos_overrides.{_NODE}/input/odometry.subscription.reliability"] = "reliable"
+    file = folder / "parameters.yaml"
+    file.write_text(yaml.safe_dump({_NODE: {"ros__parameters": values}}), encoding="utf-8")
+    command = [sys.executable, "-m", "rsd_planner.ros.node", "--ros-args"]
+    return children.start("planner_node", [*command, "--params-file", str(file)])
+
+
+def _make_model(folder: Path) -> Path:
+    """A checkpoint whose headers are right; the substituted worker reads no more of it."""
+    folder.mkdir()
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    weights = len(header).to_bytes(8, "little") + header + bytes(4)
+    (folder / "model.safetensors").write_bytes(weights)
+    return folder
+
+
+def _inflict(fault: Fault, drill: Drill, child: Child, slack: float) -> Row:
+    """One fault from a steady node to a steady node."""
+    rig = drill.rig
+    steady = fault.node in _STEADY
+    if steady and not rig.wait(lambda: _is_steady(rig), _STEADY_S):
+        return verdict(
+            fault, slack, -1.0, -1.0, (), _reasons(rig), "it did not plan before the fault"
+        )
+    if not steady:
+        rig.transition("deactivate")
+        rig.transition("cleanup")
+    rig.forget()
+    began_s = time.monotonic()
+    fault.start(drill)
+    limit_s = fault.detect_s * slack + _PATIENCE_S
+    rig.wait(lambda: _detections(fault, rig, began_s), limit_s)
+    found = _detections(fault, rig, began_s)
+    detect_s = found[0][0] - began_s if found else -1.0
+    time.sleep(fault.hold_s)
+    ended_s = time.monotonic()
+    after_s = (found[0][0] if found else began_s) + _SETTLE_S
+    trajectories = [s for s in rig.seen("trajectory", after_s) if s.at_s < ended_s]
+    published = sorted({_SOURCES[s.message.source] for s in trajectories})
+    finite = all(_is_finite(s.message) for s in rig.seen("trajectory"))
+    fault.stop(drill)
+    recover_s = _recovery(fault, rig, ended_s, slack)
+    alive = child.code is None
+    why = "" if finite else "a trajectory was not finite"
+    why = why if alive else f"the node died: {child.last_words()}"
+    said = found[0][1] if found else _reasons(rig)
+    return verdict(fault, slack, detect_s, recover_s, tuple(published), said, why)
+
+
+def _recovery(fault: Fault, rig: Any, ended_s: float, slack: float) -> float:
+    """Seconds from the end of the fault to the first plan of the model and a calm status."""
+    if fault.recover_s == 0.0:
+        return 0.0
+    goes_on = fault.published == frozenset({"MODEL"})
+    rig.wait(lambda: _first_model(rig, ended_s) is not None, fault.recover_s * slack + _PATIENCE_S)
+    at_s = _first_model(rig, ended_s)
+    if at_s is None:
+        return -1.0
+    return 0.0 if goes_on else at_s - ended_s
+
+
+def verdict(
+    fault: Fault,
+    slack: float,
+    detect_s: float,
+    recover_s: float,
+    published: tuple[str, ...],
+    says: str,
+    why: str,
+) -> Row:
+    """The row of a fault: passed if seen and over in time, and only the right thing published."""
+    detect_limit_s, recover_limit_s = fault.detect_s * slack, fault.recover_s * slack
+    checks = (
+        (detect_s < 0, "never detected"),
+        (detect_s > detect_limit_s, "detected too late"),
+        (recover_s < 0, "never recovered"),
+        (recover_s > recover_limit_s, "recovered too late"),
+        (not set(published) <= fault.published, "published what it must not"),
+        (not published and fault.published and not why, "published nothing"),
+    )
+    why = why or next((text for bad, text in checks if bad), "")
+    return Row(
+        fault.number, fault.name, not why, detect_s, detect_limit_s, recover_s, recover_limit_s,
+        published, says, why,
+    )  # fmt: skip
+
+
+def _detections(fault: Fault, rig: Any, since_s: float) -> list[tuple[float, str]]:
+    """When and in which words the fault was named first."""
+    pattern = re.compile(fault.says)
+    found: list[tuple[float, str]] = []
+    for kind, words in (("status", _status_words), ("diagnostics", _diagnostic_words),
+                        ("reasoning", _text_words)):  # fmt: skip
+        for seen in rig.seen(kind, since_s):
+            hit = next((text for text in words(seen.message) if pattern.search(text)), None)
+            if hit is not None:
+                found.append((seen.at_s, hit))
+                break
+    return sorted(found)[:1]
+
+
+def _status_words(message: Any) -> list[str]:
+    return [*message.reasons, *(item.detail for item in message.inputs)]
+
+
+def _diagnostic_words(message: Any) -> list[str]:
+    texts = [status.message for status in message.status]
+    return texts + [
+        pair.value for s in message.status for pair in s.values if pair.key.endswith("last_drop")
+    ]
+
+
+def _text_words(message: Any) -> list[str]:
+    return [message.text]
+
+
+def _is_steady(rig: Any) -> bool:
+    """Active without a complaint, and the newest trajectory is the model's."""
+    status, trajectory = rig.newest("status"), rig.newest("trajectory")
+    if status is None or trajectory is None:
+        return False
+    return status.state == _ACTIVE and not status.reasons and trajectory.source == 0
+
+
+def _first_model(rig: Any, since_s: float) -> float | None:
+    """When the first plan of the model came that is followed by no complaint."""
+    if not _is_steady(rig):
+        return None
+    for seen in rig.seen("trajectory", since_s):
+        if seen.message.source == 0:
+            return float(seen.at_s)
+    return None
+
+
+def _reasons(rig: Any) -> str:
+    status = rig.newest("status")
+    return "no status" if status is None else "; ".join(status.reasons) or "no reason"
+
+
+def _is_finite(trajectory: Any) -> bool:
+    return all(
+        math.isfinite(p.pose.position.x) and math.isfinite(p.longitudinal_velocity_mps)
+        for p in trajectory.points
+    )
+
+
+def _tell(row: Row) -> None:
+    verdict = "ok  " if row.passed else "FAIL"
+    shown = "+".join(row.published) or "nothing"
+    print(
+        f"{verdict} {row.number:2d} {row.fault:<45} seen {row.detect_s:5.2f} s "
+        f"(≤ {row.detect_limit_s:.2f})  over {row.recover_s:5.2f} s (≤ {row.recover_limit_s:.2f})"
+        f"  {shown}: {row.says[:70]}" + (f"  [{row.why}]" if row.why else ""),
+        flush=True,
+    )

@@ -1,0 +1,51 @@
+"""The SROS2 policy names exactly the topics and services of the node."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("rsd_planner.msg")
+
+from ros_harness import Harness
+
+POLICY = Path(__file__).resolve().parents[2] / "config" / "sros2" / "policy.xml"
+# Only with use_sim_time, only where tf2 is installed, and services that older distributions lack.
+SOMETIMES = {
+    "/clock",
+    "/tf",
+    "/tf_static",
+    "/rsd_planner/get_type_description",
+    "/rsd_planner/get_transition_graph",
+    "/rsd_planner/input/camera/front_wide/image/compressed",  # with camera_compressed
+    "/rsd_planner/dry_run/trajectory",  # with dry_run
+    "/rsd_planner/dry_run/path",
+}
+KINDS = (
+    ("topics", "subscribe", "topic", "get_subscriber_names_and_types_by_node"),
+    ("topics", "publish", "topic", "get_publisher_names_and_types_by_node"),
+    ("services", "reply", "service", "get_service_names_and_types_by_node"),
+    ("services", "request", "service", "get_client_names_and_types_by_node"),
+)
+
+
+def allowed(group: str, way: str, item: str) -> set[str]:
+    root = ElementTree.parse(POLICY).getroot()
+    found = root.findall(f".//profile[@node='rsd_planner']/{group}[@{way}='ALLOW']/{item}")
+    return {(e.text or "").replace("~/", "/rsd_planner/") for e in found}
+
+
+@pytest.mark.ros
+def test_the_policy_is_that_of_the_running_node(start: Any) -> None:
+    node: Harness = start()
+    assert node.transition("configure"), node.explain()
+    for group, way, item, method in KINDS:
+        used = {name for name, _ in getattr(node.node, method)("rsd_planner", "/")}
+        listed = allowed(group, way, item)
+        print(way, sorted(used))
+        assert used - listed == set(), f"{way}: used and not allowed"
+        assert listed - used <= SOMETIMES, f"{way}: allowed and never used"

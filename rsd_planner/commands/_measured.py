@@ -22,6 +22,7 @@ _WORK: tuple[_Column, ...] = (
     ("exact_ticks", "exact", "{}"),
     ("excused_ticks", "excused", "{}"),
     ("equal_text_share", "equal texts", "{:.0%}"),
+    ("changed_tokens", "changed tokens", "{:.1f}"),
     ("ade_m", "ADE", "{:.2f} m"),
     ("fde_m", "FDE", "{:.2f} m"),
 )
@@ -35,6 +36,8 @@ _TIME: tuple[_Column, ...] = (
     ("tick_ms_p50", "tick p50", "{:.0f} ms"),
     ("tick_ms_p99", "p99", "{:.0f} ms"),
     ("floor_ms_p50", "floor p50", "{:.0f} ms"),
+    ("head_ms_p50", "head p50", "{:.0f} ms"),
+    ("reasoning_share", "share of the tick", "{:.0%}"),
     ("speedup_tick", "whole tick", "{:.2f}×"),
 )
 
@@ -105,10 +108,11 @@ def write_json(
 
 
 def print_rows(rows: Sequence[dict[str, Any]], title: str) -> None:
-    """The rows as two tables, work and time; columns that nothing was measured for are left out."""
+    """The rows as two tables, work and time; what nothing was measured for is left out."""
     from rsd_planner.viz.terminal import make_console
 
     console = make_console()
+    rows = [row for row in rows if row["ticks"]]
     console.print(_table(rows, f"{title}: the work", _WORK))
     console.print()
     console.print(_table(rows, "The time, of reasoning if nothing else is said", _TIME))
@@ -119,10 +123,14 @@ def _table(rows: Sequence[dict[str, Any]], title: str, columns: Sequence[_Column
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("drafter", style="bold", no_wrap=True)
+    splits = dict.fromkeys(row["split"] for row in rows)
+    if len(splits) > 1:
+        table.add_column("split", no_wrap=True)
     shown = [column for column in columns if any(row[column[0]] is not None for row in rows)]
     for _, heading, _ in shown:
         table.add_column(heading, justify="right")
     for row in rows:
         cells = ("–" if row[name] is None else form.format(row[name]) for name, _, form in shown)
-        table.add_row(row["drafter"], *cells)
+        split = [row["split"]] if len(splits) > 1 else []
+        table.add_row(row["drafter"], *split, *cells)
     return table

@@ -16,9 +16,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from rsd_planner.evaluation.acceptance import Exactness, judge
+from rsd_planner.evaluation.causes import parse_reasoning
 from rsd_planner.interfaces import Drafter
 from rsd_planner.planning.planner import Planner
+from rsd_planner.simulation.text_changes import novel_frames
 from rsd_planner.types import (
     Decoded,
     Draft,
@@ -29,7 +33,7 @@ from rsd_planner.types import (
     Trajectory,
 )
 
-__all__ = ["OracleDrafter", "TickMeasurement", "measure_drive"]
+__all__ = ["OracleDrafter", "TickMeasurement", "measure_drive", "novel_by_text"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,9 @@ class TickMeasurement:
     trajectory: Trajectory
     floor_ms: float  # what the tick costs without any reasoning
     reasoning_ms: float
+    head_ms: float = 0.0  # of the floor: the path head
     background_ms: float = 0.0  # work between ticks
+    isolated: bool = False  # the drafter knew no earlier tick
 
     @property
     def tick_ms(self) -> float:
@@ -77,6 +83,14 @@ class OracleDrafter:
         self.text = ()
 
 
+@dataclass(frozen=True, eq=False)
+class _Runner:
+    """A drafter and how it is run; each is itself alone, whatever its drafter is called."""
+
+    drafter: Drafter
+    isolated: bool = False
+
+
 @dataclass(frozen=True)
 class _Parts:
     """One drafter's raw times within a tick, in milliseconds."""
@@ -93,31 +107,44 @@ def measure_drive(
     observations: Iterable[Observation],
     drafters: Sequence[Drafter],
     *,
+    isolated: Sequence[Drafter] = (),
     clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[list[TickMeasurement]]:
     """The ticks of one drive in order, each measured once for every drafter.
 
     The first drafter is plain decoding, against which the others are judged; an
-    `OracleDrafter` among them is told its text. Drafters start without a past.
+    `OracleDrafter` among them is told its text. Drafters start without a past, and those in
+    `isolated` forget it before every tick.
     """
     planner.reset()
-    for drafter in drafters:
-        drafter.reset()
+    runners = [_Runner(d) for d in drafters] + [_Runner(d, isolated=True) for d in isolated]
+    for runner in runners:
+        runner.drafter.reset()
     collecting = gc.isenabled()
     gc.disable()
     try:
         for number, observation in enumerate(observations):
-            yield _measure_tick(planner, observation, drafters, number, clock)
+            yield _measure_tick(planner, observation, runners, number, clock)
             gc.collect(0)
     finally:
         if collecting:
             gc.enable()
 
 
+def novel_by_text(stamps_ns: Sequence[int], texts: Sequence[str]) -> tuple[bool, ...]:
+    """Which ticks of a drive come less than a second after the causes in its texts changed.
+
+    For drives without truth: what is novel to the model, not to the world.
+    """
+    causes = [[cause.name for cause in parse_reasoning(text).causes] for text in texts]
+    found = novel_frames(np.asarray(stamps_ns, dtype=np.int64), causes)
+    return tuple(bool(is_novel) for is_novel in found)
+
+
 def _measure_tick(
     planner: Planner,
     observation: Observation,
-    drafters: Sequence[Drafter],
+    runners: Sequence[_Runner],
     number: int,
     clock: Callable[[], float],
 ) -> list[TickMeasurement]:
@@ -125,16 +152,18 @@ def _measure_tick(
     prompt = planner.parts.prompts.build(observation)
     features = planner.parts.target.encode(prompt.frames)
     shared_ms = 1e3 * (clock() - start)
-    found: dict[str, _Parts] = {}
-    for drafter in _order(drafters, number):
-        if isinstance(drafter, OracleDrafter):
-            drafter.text = found[drafters[0].name].decoded.tokens
-        found[drafter.name] = _run(planner, prompt, observation, drafter, features, clock)
-    plain = found[drafters[0].name].decoded
+    found: dict[_Runner, _Parts] = {}
+    for runner in _order(runners, number):
+        if isinstance(runner.drafter, OracleDrafter):
+            runner.drafter.text = found[runners[0]].decoded.tokens
+        elif runner.isolated:
+            runner.drafter.reset()
+        found[runner] = _run(planner, prompt, observation, runner.drafter, features, clock)
+    plain = found[runners[0]].decoded
     prefill_ms = statistics.median(parts.prefill_ms for parts in found.values())
     return [
         TickMeasurement(
-            drafter=drafter.name,
+            drafter=runner.drafter.name,
             rule=planner.acceptance.name,
             t0_ns=observation.t0_ns,
             decoded=parts.decoded,
@@ -142,8 +171,10 @@ def _measure_tick(
             trajectory=parts.trajectory,
             floor_ms=shared_ms + prefill_ms + parts.head_ms,
             reasoning_ms=parts.decode_ms - prefill_ms,
+            head_ms=parts.head_ms,
+            isolated=runner.isolated,
         )
-        for drafter, parts in ((d, found[d.name]) for d in drafters)
+        for runner, parts in ((r, found[r]) for r in runners)
     ]
 
 
@@ -171,13 +202,13 @@ def _run(
     )
 
 
-def _order(drafters: Sequence[Drafter], number: int) -> list[Drafter]:
+def _order(runners: Sequence[_Runner], number: int) -> list[_Runner]:
     """The drafters in this tick's order; an oracle never before plain decoding."""
-    turn = number % len(drafters)
-    order = [*drafters[turn:], *drafters[:turn]]
-    plain = order.index(drafters[0])
-    late = [d for d in order[:plain] if isinstance(d, OracleDrafter)]
-    for drafter in late:
-        order.remove(drafter)
-        order.insert(order.index(drafters[0]) + 1, drafter)
+    turn = number % len(runners)
+    order = [*runners[turn:], *runners[:turn]]
+    plain = order.index(runners[0])
+    late = [r for r in order[:plain] if isinstance(r.drafter, OracleDrafter)]
+    for runner in late:
+        order.remove(runner)
+        order.insert(order.index(runners[0]) + 1, runner)
     return order

@@ -1,12 +1,14 @@
 """Turns measured ticks into the rows of the benchmark: sums first, rates from them.
 
-One row for each drafter. Field names are fixed: other tools and the docs read them.
+One row for each drafter and split. Field names are fixed: other tools and the docs read them.
+Splits are `streaming` (every tick of a drive in order), `isolated` (the drafter knows no earlier
+tick) and `novel` (ticks of the first within a second after the set of causes changed).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +17,7 @@ from rsd_planner.evaluation.benchmark import TickMeasurement
 from rsd_planner.evaluation.latency import bootstrap_ratio, percentile
 from rsd_planner.evaluation.trajectory import PathError
 
-__all__ = ["ROW_FIELDS", "Drive", "bench_rows"]
+__all__ = ["ROW_FIELDS", "SPLITS", "Drive", "bench_rows", "edits"]
 
 ROW_FIELDS = (
     "drafter",
@@ -42,7 +44,12 @@ ROW_FIELDS = (
     "ci95_high",
     "ade_m",
     "fde_m",
+    "changed_tokens",
+    "reasoning_share",
+    "head_ms_p50",
+    "ticks_per_s",
 )
+SPLITS = ("streaming", "isolated", "novel")
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,28 @@ class Drive:
 
     ticks: dict[str, list[TickMeasurement]]
     path_errors: dict[str, PathError]
+    isolated: dict[str, list[TickMeasurement]] = field(default_factory=dict)
+    novel: tuple[bool, ...] = ()  # for each tick
+
+    def of(self, split: str) -> Drive:
+        """The part that belongs to a split; plain decoding and oracle are never isolated."""
+        if split == "isolated":
+            return replace(self, ticks={**self.ticks, **self.isolated})
+        if split == "novel":
+            return Drive(
+                {
+                    name: [tick for tick, is_novel in zip(ticks, self.novel) if is_novel]
+                    for name, ticks in self.ticks.items()
+                },
+                {name: errors.at(self.novel) for name, errors in self.path_errors.items()},
+            )
+        return self
+
+    def pairs(self, name: str, split: str) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """Consecutive texts as tokens; of `novel` ticks with the tick before."""
+        texts = [tick.decoded.tokens for tick in self.ticks[name]]
+        wanted = self.novel[1:] if split == "novel" else (True,) * len(texts)
+        return [pair for pair, is_wanted in zip(pairwise(texts), wanted) if is_wanted]
 
 
 def bench_rows(
@@ -62,7 +91,26 @@ def bench_rows(
     measured; so is what needs an oracle.
     """
     names = list(drives[0].ticks) if drives else []
-    return [_row(drives, name, split, seed, plain) for name in names]
+    if split == "isolated" and not all(drive.isolated for drive in drives):
+        names = []
+    rows = []
+    for name in names:
+        row = _row([drive.of(split) for drive in drives], name, split, seed, plain)
+        pairs = [pair for drive in drives for pair in drive.pairs(name, split)]
+        row["equal_text_share"] = _ratio(sum(a == b for a, b in pairs), len(pairs))
+        row["changed_tokens"] = _ratio(sum(edits(a, b) for a, b in pairs), len(pairs))
+        rows.append({key: row[key] for key in ROW_FIELDS})
+    return rows
+
+
+def edits(before: Sequence[int], after: Sequence[int]) -> int:
+    """How many tokens are replaced, inserted or removed from one text to the next, at least."""
+    row = list(range(len(after) + 1))
+    for i, old in enumerate(before, start=1):
+        corner, row[0] = row[0], i
+        for j, new in enumerate(after, start=1):
+            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (old != new))
+    return row[-1]
 
 
 def _row(drives: Sequence[Drive], name: str, split: str, seed: int, plain: str) -> dict[str, Any]:
@@ -85,18 +133,20 @@ def _row(drives: Sequence[Drive], name: str, split: str, seed: int, plain: str) 
         "routine_share": _ratio(sum(tick.decoded.accepted for tick in ticks), tokens),
         "exact_ticks": counted[Exactness.EXACT] if compared else None,
         "excused_ticks": counted[Exactness.EXCUSED] if compared else None,
-        "equal_text_share": _equal_text_share(drives, name),
         "reasoning_ms_p50": percentile(reasoning, 50),
         "reasoning_ms_p95": percentile(reasoning, 95),
         "background_ms": _ratio(sum(tick.background_ms for tick in ticks), len(ticks)),
         "tick_ms_p50": percentile(totals, 50),
         "tick_ms_p99": percentile(totals, 99),
         "floor_ms_p50": percentile([tick.floor_ms for tick in ticks], 50),
+        "reasoning_share": _ratio(sum(reasoning), sum(totals)),
+        "head_ms_p50": percentile([tick.head_ms for tick in ticks if tick.head_ms > 0], 50),
+        "ticks_per_s": _ratio(1e3 * len(totals), sum(totals)),
     }
-    row.update(_against_plain(drives, name, seed, plain if compared else ""))
+    row.update(_against_plain(drives, name, seed, plain if compared and ticks else ""))
     row["ade_m"] = _mean([error.ade_m for error in errors], [error.ticks for error in errors])
     row["fde_m"] = _mean([error.fde_m for error in errors], [error.ticks for error in errors])
-    return {field: row[field] for field in ROW_FIELDS}
+    return row
 
 
 def _against_plain(
@@ -124,13 +174,6 @@ def _against_plain(
 
 def _reasoning(drive: Drive, name: str) -> float:
     return sum(tick.reasoning_ms for tick in drive.ticks[name])
-
-
-def _equal_text_share(drives: Sequence[Drive], name: str) -> float | None:
-    """Consecutive ticks with equal tokens; no pair reaches over two drives."""
-    texts = [[tick.decoded.tokens for tick in drive.ticks[name]] for drive in drives]
-    pairs = [pair for of_drive in texts for pair in pairwise(of_drive)]
-    return _ratio(sum(before == after for before, after in pairs), len(pairs))
 
 
 def _ratio(above: float, below: float) -> float | None:

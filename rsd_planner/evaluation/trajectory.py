@@ -7,6 +7,8 @@ sanity, not of safety.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,31 +21,42 @@ _MAX_GAP_S = 0.5
 
 
 class PathError:
-    """Sums of path errors over ticks; the means are computed when asked for."""
+    """Path errors tick by tick; the means are computed when asked for."""
 
     def __init__(self) -> None:
-        self.ticks = 0
-        self._ade_m = 0.0
-        self._fde_m = 0.0
+        self._errors: list[tuple[float, float] | None] = []
 
     def add(self, planned: Trajectory, driven: NDArray[np.float64] | None) -> None:
-        """Count a tick; one whose future was not recorded counts nothing."""
+        """Add a tick; one whose future was not recorded counts nothing."""
         if driven is None or len(driven) == 0:
-            return
-        ade, fde = path_error(planned, driven)
-        self.ticks += 1
-        self._ade_m += ade
-        self._fde_m += fde
+            self._errors.append(None)
+        else:
+            self._errors.append(path_error(planned, driven))
+
+    def at(self, chosen: Sequence[bool]) -> PathError:
+        """The errors of some of the ticks."""
+        part = PathError()
+        part._errors = [e for e, wanted in zip(self._errors, chosen, strict=True) if wanted]
+        return part
+
+    @property
+    def ticks(self) -> int:
+        """How many ticks count."""
+        return sum(error is not None for error in self._errors)
 
     @property
     def ade_m(self) -> float | None:
         """Mean over ticks of the mean distance along the path; None without ticks."""
-        return self._ade_m / self.ticks if self.ticks else None
+        return self._mean(0)
 
     @property
     def fde_m(self) -> float | None:
         """Mean over ticks of the distance at the path's end; None without ticks."""
-        return self._fde_m / self.ticks if self.ticks else None
+        return self._mean(1)
+
+    def _mean(self, which: int) -> float | None:
+        known = [error[which] for error in self._errors if error is not None]
+        return sum(known) / len(known) if known else None
 
 
 def path_error(planned: Trajectory, driven: NDArray[np.float64]) -> tuple[float, float]:

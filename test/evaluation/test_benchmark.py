@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rsd_planner.build import build_planner
 from rsd_planner.config import PlannerSettings
 from rsd_planner.decoding.drafters.catalog import make_drafter
 from rsd_planner.evaluation.acceptance import Exactness
-from rsd_planner.evaluation.benchmark import OracleDrafter, measure_drive
-from rsd_planner.evaluation.report import ROW_FIELDS, Drive, bench_rows
+from rsd_planner.evaluation.benchmark import OracleDrafter, measure_drive, novel_by_text
+from rsd_planner.evaluation.report import ROW_FIELDS, Drive, bench_rows, edits
 from rsd_planner.evaluation.trajectory import PathError
-from rsd_planner.models.presets import write_random_checkpoint
 from rsd_planner.types import EgoHistory, EgoState, Frame, Observation
 
 
 @pytest.fixture(scope="module")
-def planner(tmp_path_factory):
-    folder = write_random_checkpoint(tmp_path_factory.mktemp("tiny"), seed=3)
+def planner(tiny_folder):
     settings = PlannerSettings.from_mapping(
-        {"model_path": str(folder), "worker_threads": 1, "max_reasoning_tokens": 12}
+        {"model_path": str(tiny_folder), "worker_threads": 1, "max_reasoning_tokens": 12}
     )
     return build_planner(settings)
 
@@ -39,7 +41,23 @@ def observation(tick: int, change: int) -> Observation:
 def measured(planner):
     drafters = [make_drafter("none"), make_drafter("previous_tick"), OracleDrafter()]
     drive = [observation(tick, change=tick // 3) for tick in range(6)]
-    return list(measure_drive(planner, drive, drafters))
+    forgetful = [make_drafter("previous_tick")]
+    return list(measure_drive(planner, drive, drafters, isolated=forgetful))
+
+
+@pytest.fixture(scope="module")
+def drive(measured):
+    """The measurements as one drive whose ticks 3 and 4 are novel."""
+    ticks = {m.drafter: [] for m in measured[0]}
+    for m in (m for tick in measured for m in tick if not m.isolated):
+        ticks[m.drafter].append(m)
+    isolated = {"previous_tick": [m for tick in measured for m in tick if m.isolated]}
+    novel = (False, False, False, True, True, False)
+    errors = {name: PathError() for name in ticks}
+    for name, measured_ticks in ticks.items():
+        for tick in measured_ticks:
+            errors[name].add(tick.trajectory, None)
+    return Drive(ticks, errors, isolated, novel)
 
 
 def test_every_drafter_writes_the_plain_text(measured):
@@ -52,13 +70,13 @@ def test_every_drafter_writes_the_plain_text(measured):
 def test_oracle_needs_the_fewest_forwards(measured):
     forwards = {m.drafter: 0 for m in measured[0]}
     for tick in measured:
-        for m in tick:
+        for m in (m for m in tick if not m.isolated):
             forwards[m.drafter] += m.decoded.target_forwards
     assert forwards["oracle"] <= forwards["previous_tick"] <= forwards["none"]
 
 
 def test_an_unchanged_picture_makes_the_previous_text_right(measured):
-    again = {m.drafter: m for m in measured[1]}["previous_tick"]
+    again = {m.drafter: m for m in measured[1] if not m.isolated}["previous_tick"]
     assert again.decoded.accepted == len(again.decoded.tokens) or again.decoded.proposed > 0
 
 
@@ -67,10 +85,8 @@ def test_tick_is_floor_plus_reasoning(measured):
         assert m.tick_ms == pytest.approx(m.floor_ms + m.reasoning_ms)
 
 
-def test_rows_have_the_fixed_names_and_plain_is_one(measured):
-    names = [m.drafter for m in measured[0]]
-    ticks = {name: [tick[i] for tick in measured] for i, name in enumerate(names)}
-    rows = bench_rows([Drive(ticks, {name: PathError() for name in names})], split="streaming")
+def test_rows_have_the_fixed_names_and_plain_is_one(drive):
+    rows = bench_rows([drive], split="streaming")
     assert [tuple(row) for row in rows] == [ROW_FIELDS] * 3
     plain, previous, oracle = rows
     assert plain["speedup_reasoning"] == pytest.approx(1.0)
@@ -79,6 +95,68 @@ def test_rows_have_the_fixed_names_and_plain_is_one(measured):
     assert previous["exact_ticks"] + previous["excused_ticks"] == 6
     assert previous["ci95_low"] is None  # one drive gives no interval
     assert previous["ade_m"] is None  # no recorded future
+    assert 0 < plain["reasoning_share"] < 1
+    assert 0 < plain["head_ms_p50"] < plain["floor_ms_p50"]
+    assert plain["ticks_per_s"] == pytest.approx(
+        6e3 / sum(tick.tick_ms for tick in drive.ticks["none"])
+    )
+
+
+def test_an_isolated_drafter_copies_nothing(drive):
+    plain, previous, oracle = bench_rows([drive], split="isolated")
+    assert previous["split"] == "isolated"
+    assert previous["routine_share"] == 0.0 == plain["routine_share"]
+    assert previous["exact_ticks"] + previous["excused_ticks"] == previous["ticks"] == 6
+    assert oracle["tokens_per_forward"] > 1
+    streaming = bench_rows([drive], split="streaming")[1]
+    assert streaming["routine_share"] > 0.0
+
+
+def test_without_isolated_measurements_there_are_no_such_rows(drive):
+    assert bench_rows([replace(drive, isolated={})], split="isolated") == []
+
+
+def test_novel_ticks_are_judged_alone_and_against_the_tick_before(drive):
+    rows = {row["drafter"]: row for row in bench_rows([drive], split="novel")}
+    assert all(row["ticks"] == 2 for row in rows.values())
+    # The picture changes at tick 3 and stays at tick 4.
+    assert rows["none"]["equal_text_share"] == 0.5
+    texts = [tick.decoded.tokens for tick in drive.ticks["none"]]
+    assert rows["none"]["changed_tokens"] == edits(texts[2], texts[3]) / 2 > 0
+    assert rows["previous_tick"]["routine_share"] < 1
+    forwards = sum(tick.decoded.target_forwards for tick in drive.ticks["previous_tick"][3:5])
+    assert rows["previous_tick"]["target_forwards"] == forwards
+
+
+def test_a_drive_in_which_nothing_is_new_has_empty_novel_rows(drive):
+    (plain, *_) = bench_rows([replace(drive, novel=(False,) * 6)], split="novel")
+    assert plain["ticks"] == 0
+    assert plain["speedup_reasoning"] is None
+
+
+def test_a_second_after_a_change_of_causes_is_novel():
+    free = "Keep the speed at 30 km/h and stay in the lane because the road ahead is free."
+    light = "Slow down from 30 to 25 km/h because the traffic light {} m ahead is red."
+    texts = [free, free, light.format(40), light.format(35), light.format(30), free]
+    stamps = [0, 200_000_000, 400_000_000, 1_300_000_000, 1_500_000_000, 1_700_000_000]
+    assert novel_by_text(stamps, texts) == (False, False, True, True, False, True)
+    assert novel_by_text([], []) == ()
+
+
+texts = st.lists(st.integers(0, 3), max_size=8)
+
+
+@given(texts, texts, texts)
+def test_edits_are_a_distance(one, two, three):
+    assert edits(one, two) == edits(two, one)
+    assert (edits(one, two) == 0) == (one == two)
+    assert edits(one, three) <= edits(one, two) + edits(two, three)
+    assert abs(len(one) - len(two)) <= edits(one, two) <= max(len(one), len(two))
+
+
+def test_edits_of_a_known_change():
+    assert edits("14 m ahead", "12 m ahead") == 1
+    assert edits("abc", "xabc") == 1
 
 
 def test_without_plain_decoding_nothing_is_claimed(measured):

@@ -48,7 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--size", choices=["mini", "toy"], default="mini", help="toy is for tests")
     add("--start-from", type=Path, help="an earlier checkpoint whose weights to begin with")
     add("--device", choices=["cpu", "cuda"], default="cpu")
-    add("--compile", action="store_true", help="compile the models: slow to start, then faster")
     add("--limit", type=int, help="most training drives")
     add("--seed", type=int, default=0)
     add("--save-every", type=float, default=90.0, metavar="S", help="seconds between saves")
@@ -77,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     from rsd_planner.training.runtime import open_runtime
     from rsd_planner.training.target import SIZES, TargetRun
 
-    with open_runtime(args.device, args.compile) as runtime:
+    with open_runtime(args.device) as runtime:
         job = TargetRun(
             args.data,
             args.work,

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import nn
 
-from rsd_planner.models.vision_batch import BatchedTower
 from rsd_planner.models.vla import Vla
 from rsd_planner.training.data import DriveSet
 from rsd_planner.training.runtime import Runtime
+from rsd_planner.training.vision_tower import TrainingTower
 
 __all__ = ["cached_features"]
 
@@ -48,7 +48,7 @@ def cached_features(
 
 @torch.inference_mode()
 def _compute(vla: Vla, data: DriveSet, file: Path, runtime: Runtime) -> None:
-    tower = BatchedTower(vla.vlm.model.visual, *data.picture_size)
+    tower = TrainingTower(vla.vlm.model.visual, *data.picture_size)
     merge = vla.vlm.config.vision_config.spatial_merge_size
     tokens = tower.grid_thw[1] * tower.grid_thw[2] // merge**2
     shape = (len(data), tokens, vla.text.config.hidden_size)

@@ -40,19 +40,14 @@ class TextLoss:
     """Weighted cross-entropy of the reasonings of a batch."""
 
     def __init__(self, examples: Examples, runtime: Runtime) -> None:
-        vla = examples.vla
-
-        def forward(embeds: Tensor, positions: Tensor, count: int) -> Tensor:
-            states = last_states(vla.text, embeds, positions, count + 1)
-            logits: Tensor = vla.vlm.lm_head(states[:, :-1])
-            return logits
-
-        self._forward, self._runtime = runtime.compile(forward), runtime
+        self._vla, self._runtime = examples.vla, runtime
 
     def __call__(self, ready: Batch) -> tuple[Tensor, Mapping[str, float]]:
         """Mean loss, and the share of tokens that the model would have chosen."""
+        count = ready.tokens.shape[1] + 1  # from the prompt's last token on
         with self._runtime.autocast():
-            logits = self._forward(ready.embeds, ready.positions, ready.tokens.shape[1])
+            states = last_states(self._vla.text, ready.embeds, ready.positions, count)
+            logits: Tensor = self._vla.vlm.lm_head(states[:, :-1])
         losses = functional.cross_entropy(
             logits.float().flatten(0, 1),
             ready.tokens.flatten(),

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rsd_planner.models.vision_batch import BatchedTower, patchify
+from rsd_planner.models.vision_batch import patchify
 from rsd_planner.models.vla import Vla
 from rsd_planner.training.data import DriveSet
 from rsd_planner.training.loop import Schedule, train
 from rsd_planner.training.runtime import Runtime
 from rsd_planner.training.sampling import rarity_weights, step_batches
+from rsd_planner.training.vision_tower import TrainingTower
 
 __all__ = ["Perception", "PerceptionHeads", "frame_weights", "train_perception"]
 
@@ -84,8 +85,7 @@ class Perception:
             vla.text.config.hidden_size, len(data.classes), len(data.label_table)
         )
         self.heads = heads.to(runtime.device)
-        self._tower = BatchedTower(visual, *data.picture_size)
-        self._encode = runtime.compile(lambda patches: self._tower.encode(patches)[1])
+        self._tower = TrainingTower(visual, *data.picture_size)
         self._targets = _targets(data, weights, runtime.device)
 
     def tokens(self, frames: NDArray[np.int64], noise: torch.Generator | None) -> Tensor:
@@ -95,7 +95,7 @@ class Perception:
         if noise is not None:
             patches = _relight(patches, noise)
         with self._runtime.autocast():
-            tokens = self._encode(patches)
+            _, tokens, _ = self._tower.encode(patches)
         return tokens.float()
 
     def loss(self, frames: NDArray[np.int64], tokens: Tensor) -> tuple[Tensor, Mapping[str, float]]:

@@ -8,11 +8,10 @@ process and for many. Files are written by the first peer alone.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,8 +22,6 @@ from rsd_planner.errors import CommandError
 
 __all__ = ["Runtime", "open_runtime"]
 
-F = TypeVar("F", bound=Callable[..., object])
-
 
 @dataclass(frozen=True)
 class Runtime:
@@ -33,7 +30,6 @@ class Runtime:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     rank: int = 0
     peers: int = 1
-    compiled: bool = False  # whether models are compiled: a minute first, up to twice as fast
 
     @property
     def is_first(self) -> bool:
@@ -63,13 +59,9 @@ class Runtime:
         if self.peers > 1:
             distributed.barrier()
 
-    def compile(self, function: F) -> F:
-        """The function, compiled where that was asked for."""
-        return torch.compile(function, dynamic=False) if self.compiled else function  # type: ignore[return-value]
-
 
 @contextmanager
-def open_runtime(device: str = "cpu", compiled: bool = False) -> Iterator[Runtime]:
+def open_runtime(device: str = "cpu") -> Iterator[Runtime]:
     """The runtime of this process, with its peers if the environment names some.
 
     Raises CommandError where the device does not exist.
@@ -89,7 +81,7 @@ def open_runtime(device: str = "cpu", compiled: bool = False) -> Iterator[Runtim
             "nccl" if device == "cuda" else "gloo", timeout=timedelta(hours=4)
         )
     try:
-        yield Runtime(place, rank, peers, compiled)
+        yield Runtime(place, rank, peers)
     finally:
         if peers > 1:
             distributed.destroy_process_group()

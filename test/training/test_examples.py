@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint
+from rsd_planner.models.vision_batch import BatchedTower
 from rsd_planner.models.vla import run_text_stack
 from rsd_planner.training.data import FRAMES, DriveSet
 from rsd_planner.training.examples import Examples, surprise_weights
@@ -16,6 +17,7 @@ from rsd_planner.training.features import cached_features
 from rsd_planner.training.runtime import Runtime
 from rsd_planner.training.target import SIZES, TargetRun
 from rsd_planner.training.text_stack import KeyValues, last_states
+from rsd_planner.training.vision_tower import TrainingTower
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,17 @@ def test_states_behind_the_prompt_are_those_of_the_whole_pass(
     torch.testing.assert_close(last, whole[:, -7:], rtol=1e-4, atol=1e-5)
     for ours, theirs in zip(keys.pairs, whole_keys.pairs, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_the_training_tower_sees_what_the_planners_tower_sees(
+    checkpoint: Checkpoint, drives: Path
+) -> None:
+    data, visual = DriveSet(drives / "heldout"), checkpoint.vla.vlm.model.visual
+    images = torch.from_numpy(data.pictures([0, 7]))
+    with torch.no_grad():
+        ours = TrainingTower(visual, *data.picture_size)(images)[1]
+        theirs = BatchedTower(visual, *data.picture_size)(images)[1]
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_the_newest_picture_alone_keeps_every_position(examples: Examples) -> None:

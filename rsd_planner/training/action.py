@@ -31,7 +31,7 @@ from rsd_planner.training.text_stack import KeyValues, last_states
 
 __all__ = ["action_statistics", "evaluate_paths", "train_action", "true_actions"]
 
-DRAWS = 4  # noise draws for each cached context
+DRAWS = 2  # noise draws for each cached context; each costs as much as the context
 SILENT_SHARE = 0.2  # of the ticks get an empty reasoning
 EVALUATED = 384  # held-out ticks
 

@@ -232,7 +232,7 @@ def _detections(fault: Fault, rig: Any, since_s: float) -> list[tuple[float, str
 
 
 def _status_words(message: Any) -> list[str]:
-    return [*message.reasons, *(item.detail for item in message.inputs)]
+    return [*message.reasons, *(f"{item.name}: {item.detail}" for item in message.inputs)]
 
 
 def _diagnostic_words(message: Any) -> list[str]:

@@ -55,21 +55,24 @@ def status_message(
             name=item.name,
             topic=topics.get(item.name, ""),
             required=item.required,
-            ok=item.ok,
+            ok=item.ok and not item.drop_now,
             age_s=item.age_s,
             rate_hz=item.rate_hz,
             received=item.received,
             dropped=item.dropped,
-            detail="" if item.ok else (item.drop_now or "nothing fresh arrives"),
+            detail=item.drop_now or ("" if item.ok else "nothing fresh arrives"),
         )
         for item in health.inputs
     ]
     return message
 
 
-def fingerprint(state: PlannerState, reasons: Sequence[str]) -> tuple[int, str]:
+def fingerprint(
+    state: PlannerState, reasons: Sequence[str], health: SessionHealth | None
+) -> tuple[int, str]:
     """What must change for a status to be news: not the digits of an age."""
-    return int(state), re.sub(r"[0-9.]+", "#", "|".join(reasons))
+    refused = [f"{i.name}: {i.drop_now}" for i in health.inputs] if health is not None else []
+    return int(state), re.sub(r"[0-9.]+", "#", "|".join([*reasons, *refused]))
 
 
 def diagnostics_message(
@@ -113,8 +116,10 @@ def diagnostics_message(
 def _inputs(name: str, health: SessionHealth) -> DiagnosticStatus:
     silent = [i.name for i in health.inputs if not i.ok]
     required = [i.name for i in health.inputs if not i.ok and i.required]
-    level = ERROR if required else WARN if silent else OK
+    refused = [f"{i.name}: {i.drop_now}" for i in health.inputs if i.drop_now]
+    level = ERROR if required else WARN if silent or refused else OK
     text = "not fresh: " + ", ".join(silent) if silent else "fresh"
+    text = "; ".join([text, *refused])
     values: dict[str, object] = {}
     for item in health.inputs:
         values[f"{item.name}.ok"] = int(item.ok)

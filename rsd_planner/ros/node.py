@@ -37,6 +37,7 @@ from rsd_planner.ros.executor import PatientExecutor
 from rsd_planner.ros.inputs import Inputs
 from rsd_planner.ros.outputs import Outputs
 from rsd_planner.ros.parameters import SettingsParameters
+from rsd_planner.types import PlanSource
 from rsd_planner.worker.health import PlannerState
 from rsd_planner.worker.session import PlanningSession, TickOutput
 
@@ -88,12 +89,15 @@ class PlannerNode(LifecycleNodeMixin, Node):
         )
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.add_on_set_parameters_callback(self._on_set_parameters)
+        watching = MutuallyExclusiveCallbackGroup()
         self._watch_timer = self.create_timer(
             WATCH_S,
             self._watch,
-            callback_group=MutuallyExclusiveCallbackGroup(),
+            callback_group=watching,
             clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
+        self._source: PlanSource | None = None  # of the newest trajectory
+        self._news = self.create_guard_condition(self._watch, callback_group=watching)
 
     # -- transitions ---------------------------------------------------------------------
 
@@ -214,11 +218,15 @@ class PlannerNode(LifecycleNodeMixin, Node):
         if outputs is None or inputs is None or settings is None:
             return
         outputs.publish(output)
+        if output.followable.source is not self._source:
+            self._source = output.followable.source
+            self._news.trigger()  # the status need not wait for the next look
         if settings.publish_debug:
             outputs.publish_views(output, inputs.camera_models)
 
     def _watch(self) -> None:
-        """Ten times a second on the steady clock: status on news, and once a second anyway."""
+        """Ten times a second on the steady clock, and at once when the source of the plan changes:
+        status on news, and once a second anyway."""
         session = self._session
         health = session.watch() if session is not None else None
         with self._complaints_lock:
@@ -231,7 +239,7 @@ class PlannerNode(LifecycleNodeMixin, Node):
         else:
             state, reasons = PlannerState.WAITING, ["not configured: configure the node"]
         now_s = time.monotonic()
-        news = fingerprint(state, reasons)
+        news = fingerprint(state, reasons, health)
         if news == self._published and now_s - self._published_s < STATUS_S:
             return
         self._published, self._published_s = news, now_s

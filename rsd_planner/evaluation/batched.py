@@ -202,8 +202,7 @@ class BatchedModel:
         points = vla.action_space.shape[0]
         lengths = self._lengths[rows]
         prefix = _Prefix(self._cache, rows, len(self._template), int(lengths.max()), samples)
-        causal = not vla.config.expert_non_causal_attention
-        mask = prefix.mask(lengths, points, causal).to(vla.device)
+        mask = prefix.mask(lengths, points).to(vla.device)
         start = (self._after + lengths).repeat_interleave(samples)
         places = (start[:, None] + torch.arange(points)).expand(3, -1, -1).to(vla.device)
         x = noise.repeat(len(rows), 1, 1)
@@ -299,14 +298,11 @@ class _Prefix:
             for layer in range(len(cache.keys))
         ]
 
-    def mask(self, lengths: Tensor, points: int, causal: bool) -> Tensor:
+    def mask(self, lengths: Tensor, points: int) -> Tensor:
         """Bool (rows · samples, 1, points, keys): each row's own prompt and text, and waypoints."""
         valid = torch.arange(self._width)[None] < (self._prompt + lengths)[:, None]
-        among = torch.ones(points, points, dtype=torch.bool)
-        among = among.tril() if causal else among
-        mask = torch.cat(
-            [valid[:, None].expand(-1, points, -1), among.expand(len(valid), -1, -1)], dim=-1
-        )
+        among = torch.ones(len(valid), points, points, dtype=torch.bool)
+        mask = torch.cat([valid[:, None].expand(-1, points, -1), among], dim=-1)
         return mask.repeat_interleave(self._samples, dim=0)[:, None]
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> Any:

@@ -172,10 +172,11 @@ class Actors:
         size, look = _size(vehicle), self._stage.look
         if vehicle.kind == "cyclist":
             return self._make_figure(people.cyclist(vehicle.colour_rgb), size)
-        body = cars.body(vehicle.kind, size, vehicle.colour_rgb, look.sun)
+        driven = not vehicle.parked
+        body = cars.body(vehicle.kind, size, vehicle.colour_rgb, 0.5 * look.sun, driven)
         actor = self._make([body], size, vehicle.vehicle_id)
         for lit in (True, False):
-            mesh = cars.brake_lamps(vehicle.kind, size, lit, look.night)
+            mesh = cars.brake_lamps(vehicle.kind, size, lit, look.night and driven)
             actor.brake[lit] = self._stage.attach(mesh, "brake", actor.root)
             actor.parts.append(actor.brake[lit])
         return actor

@@ -137,7 +137,7 @@ class CameraRenderer:
         self._stage = Stage(look)
         self._surroundings = Surroundings(self._stage, drive)
         self._actors = Actors(self._stage, drive)
-        self._finish = Finish(drive.weather, drive.mount.exposure, drive.seed)
+        self._finish = Finish(drive.weather, drive.mount.exposure, drive.seed, _SIZE)
         self._engine = GraphicsEngine.getGlobalPtr()
         large = (_SUPERSAMPLING * _SIZE[0], _SUPERSAMPLING * _SIZE[1])
         self._views = {

@@ -22,15 +22,16 @@ _TYRE = (22, 22, 24)
 _RIM = (168, 172, 176)
 _LAMP_ON = (255, 36, 24)
 _LAMP_OFF = (104, 22, 26)
-_TAIL_LIGHT = (150, 14, 16)
+_TAIL_LIGHT = (116, 10, 12)
 _HEADLIGHT = (250, 248, 226)
+_REFLECTOR = (196, 200, 204)
 _AMBER = (255, 176, 0)
 _VEHICLE = PixelClass.VEHICLE
 _REAR_LAMPS_M = {"car": (0.6, 0.92), "van": (0.8, 1.2), "truck": (0.62, 1.02)}  # low, high
 
 
 @lru_cache(maxsize=256)
-def body(kind: str, size: Size, colour: Colour, sun: float) -> Mesh:
+def body(kind: str, size: Size, colour: Colour, sun: float, headlights: bool) -> Mesh:
     """Everything but the lamps that change."""
     mesh = Mesh(sun)
     length, width, height = size
@@ -46,7 +47,7 @@ def body(kind: str, size: Size, colour: Colour, sun: float) -> Mesh:
         _van(mesh, x, y, height, colour)
     else:
         _truck(mesh, x, y, height, colour)
-    _front(mesh, x, y, 0.75 if kind == "truck" else 0.58)
+    _front(mesh, x, y, 0.75 if kind == "truck" else 0.58, headlights)
     return mesh
 
 
@@ -142,11 +143,11 @@ def _wheel(mesh: Mesh, x: float, y: float, radius: float) -> None:
             mesh.quad([rim[0], rim[i], rim[i + 1], rim[i + 2]], colour, _VEHICLE, flat=True)
 
 
-def _front(mesh: Mesh, x: float, y: float, low: float) -> None:
+def _front(mesh: Mesh, x: float, y: float, low: float, lit: bool) -> None:
     at = x + 0.02
     for a, b in ((y - 0.47, y - 0.05), (-y + 0.05, -y + 0.47)):
         corners = [(at, a, low), (at, b, low), (at, b, low + 0.2), (at, a, low + 0.2)]
-        mesh.quad(corners, _HEADLIGHT, _VEHICLE, glow=True)
+        mesh.quad(corners, _HEADLIGHT if lit else _REFLECTOR, _VEHICLE, flat=True, glow=lit)
     corners = [(at, -0.5, low - 0.2), (at, 0.5, low - 0.2), (at, 0.5, low + 0.04),
                (at, -0.5, low + 0.04)]  # fmt: skip
     mesh.quad(corners, (30, 30, 34), _VEHICLE, flat=True)

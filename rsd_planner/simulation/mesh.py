@@ -7,6 +7,7 @@ red channel carries the class.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Protocol
@@ -33,7 +34,7 @@ Point = Sequence[float] | NDArray[np.float64]
 _LONGEST_M = 12.0  # of a ribbon's pieces
 _SAGITTA_M = 0.02
 _VERTEX = np.dtype([("point", "<f4", 3), ("colour", "u1", 4)])
-_SUN = np.array([0.35, -0.5, 0.79])
+_SUN = (0.35, -0.5, 0.79)
 
 
 class Tone(Protocol):
@@ -71,6 +72,10 @@ class Mesh:
         """All corners, four a quad."""  # (quads * 4, 3)
         return np.concatenate(self._points)
 
+    def shining(self) -> NDArray[np.bool_]:
+        """Which corners belong to lamps that are lit."""  # (quads * 4,)
+        return np.repeat(np.array(self._glow), 4)
+
     def split(self, cell_m: float) -> list[Mesh]:
         """The same quads in square cells, so that those out of sight can be left out."""
         cells: defaultdict[tuple[int, int], Mesh] = defaultdict(lambda: Mesh(self._shade))
@@ -93,13 +98,12 @@ class Mesh:
         """Four corners in order; `flat` leaves out sunlight, `glow` every darkness."""
         points = np.asarray(corners, dtype=float)  # (4, 3)
         if not (flat or glow):
-            normal = np.cross(points[2] - points[0], points[3] - points[1])
-            length = float(np.linalg.norm(normal)) or 1.0
-            light = (
-                abs(float(normal @ _SUN)) / length
-                if normal[2] > 0.3 * length
-                else max(0.0, float(normal @ _SUN) / length)
-            )
+            # By hand: this runs for every face of the world, and numpy is slow for three numbers.
+            (ax, ay, az), (bx, by, bz) = (points[2:] - points[:2]).tolist()
+            x, y, z = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+            length = math.sqrt(x * x + y * y + z * z) or 1.0
+            light = (x * _SUN[0] + y * _SUN[1] + z * _SUN[2]) / length
+            light = abs(light) if z > 0.3 * length else max(0.0, light)
             factor = 1.0 - 0.2 * (1 - self._shade) - 0.5 * self._shade * (0.85 - light)
             colour = tuple(int(min(255, c * factor)) for c in colour)  # type: ignore[assignment]
         self._points.append(points)

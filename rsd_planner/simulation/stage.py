@@ -17,6 +17,8 @@ from rsd_planner.simulation.weather import Look
 
 __all__ = ["Pair", "Stage"]
 
+_LAMP_THINNESS = 0.6  # fog seems thinner to lamps
+
 
 @dataclass
 class _Foggy:
@@ -25,6 +27,7 @@ class _Foggy:
     node: GeomNode
     points: NDArray[np.float64]  # (vertices, 3) relative to the pair's root
     colours: NDArray[np.float64]  # (vertices, 3)
+    thinness: NDArray[np.float64]  # (vertices,) factor on the distance
 
 
 @dataclass
@@ -91,7 +94,8 @@ class Stage:
         pair = Pair(over[0].attachNewNode(seen), over[1].attachNewNode(label))
         if np.isfinite(self.look.visibility_m):
             colours = np.repeat(mesh.colours(self.look.tone).astype(float), 4, axis=0)
-            pair.foggy.append(_Foggy(seen, mesh.points(), colours))
+            thinness = np.where(mesh.shining(), _LAMP_THINNESS, 1.0)
+            pair.foggy.append(_Foggy(seen, mesh.points(), colours, thinness))
         return pair
 
     def fog(self, pair: Pair, eye_m: NDArray[np.float64], at_m: NDArray[np.float64]) -> None:
@@ -99,7 +103,7 @@ class Stage:
         horizon = np.array(self.look.horizon, dtype=float)
         for part in pair.foggy:
             away = np.linalg.norm(part.points[:, :2] + (at_m - eye_m), axis=1)  # (vertices,)
-            share = self.look.fog_share(away)[:, None]
+            share = self.look.fog_share(part.thinness * away)[:, None]
             colours = part.colours + share * (horizon - part.colours)
             recolour(part.node, colours.astype(np.uint8))
 

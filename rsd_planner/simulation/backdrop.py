@@ -39,10 +39,12 @@ class Surroundings:
         for order, pair in enumerate(self._backdrop):
             pair.paint_in_order(order)
         self._cells: list[tuple[NDArray[np.float64], float, Pair]] = []
-        for order, layer in enumerate(scenery.ground_layers(road)):
-            for mesh in layer.split(_GROUND_CELL_M):
+        layers = [layer.split(_GROUND_CELL_M) for layer in scenery.ground_layers(road)]
+        layers.append([scenery.crosswalk(road, at_m) for at_m in drive.crosswalks_m])
+        for order, meshes in enumerate(layers):
+            for mesh in meshes:
                 self._add_cell(mesh).paint_in_order(2 + order)
-        for mesh in scenery.upright_cells(road, drive.seed, stage.look.sun):
+        for mesh in scenery.upright_cells(road, drive.seed, stage.look.sun, drive.limit_mps):
             self._add_cell(mesh)
         self._middles = np.array([middle for middle, _, _ in self._cells])
         self._radii = np.array([radius for _, radius, _ in self._cells])

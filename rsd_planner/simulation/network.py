@@ -131,6 +131,7 @@ class _Reader:
             curves=find_curves(path),
             give_ways=self._give_ways(junctions, cross_routes, starts, ends),
             ramps=self._ramps(starts, ends),
+            islands=self._islands(),
         )
 
     def _way(
@@ -310,6 +311,18 @@ class _Reader:
             )  # fmt: skip
             ramps.append(Ramp(edge.edge_id, entry, beside, route, starts[beside], ends[beside]))
         return tuple(sorted(ramps, key=lambda ramp: ramp.start_m))
+
+    def _islands(self) -> tuple[tuple[NDArray[np.float64], float], ...]:
+        rings: dict[str, list[Edge]] = {}
+        for edge in self._edges.values():
+            if edge.role == "ring":
+                rings.setdefault(edge.edge_id.split("_")[0], []).append(edge)
+        islands = []
+        for ring in rings.values():
+            points = np.concatenate([edge.offset_line(edge.lane_width_m / 2) for edge in ring])
+            middle = (points.max(axis=0) + points.min(axis=0)) / 2
+            islands.append((middle, float(np.linalg.norm(points - middle, axis=1).mean())))
+        return tuple(islands)
 
     def _signals(self) -> tuple[Signal, ...]:
         signals: dict[tuple[str, str], Signal] = {}

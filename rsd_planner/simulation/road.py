@@ -130,6 +130,7 @@ class RoadNetwork:
     curves: tuple[Curve, ...]  # along the path
     give_ways: tuple[GiveWay, ...]
     ramps: tuple[Ramp, ...]
+    islands: tuple[tuple[NDArray[np.float64], float], ...]  # of roundabouts: middle (2,), radius
 
     def edge(self, edge_id: str) -> Edge:
         """The edge of that name."""

@@ -7,7 +7,7 @@ schedule shows the newest picture alone, which costs half as much.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from rsd_planner.evaluation.batched import BatchedModel
+from rsd_planner.evaluation.batched import BatchedModel, PictureFeatures
 from rsd_planner.evaluation.causes import parse_reasoning
 from rsd_planner.evaluation.grounding import CANONICAL_CAUSES, cause_table, count_causes, macro
 from rsd_planner.models.checkpoint import Checkpoint
@@ -32,7 +32,7 @@ __all__ = ["TextLoss", "evaluate_texts", "train_jointly", "train_language"]
 
 ONE_PICTURE_SHARE = 0.4  # of the steps that show the newest picture alone
 RUN = 4  # consecutive ticks that a joint step takes together: they share pictures
-EVALUATED = 640  # held-out ticks
+EVALUATED = 384  # held-out ticks
 JOINT_PERCEPTION_WEIGHT = 0.3
 
 
@@ -64,6 +64,7 @@ def train_language(
     checkpoint: Checkpoint,
     examples: Examples,
     held_out: DriveSet,
+    held_out_features: NDArray[np.float16],
     folder: Path,
     schedule: Schedule,
     runtime: Runtime,
@@ -79,8 +80,11 @@ def train_language(
         newest = 1 if step < ONE_PICTURE_SHARE * schedule.steps else FRAMES
         return text_loss(examples.batch(runtime.share(step_ticks(step)), newest=newest))
 
+    def see(frames: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(held_out_features[frames]).to(runtime.device).float()
+
     def evaluate() -> Mapping[str, float]:
-        return evaluate_texts(checkpoint, held_out)
+        return evaluate_texts(checkpoint, held_out, see, runtime)
 
     train("language", folder, {"text": text}, step_loss, schedule, runtime, evaluate)
 
@@ -105,15 +109,19 @@ def train_jointly(
         ticks = _runs(runtime.share(step_ticks(step)), examples)
         frames, place = np.unique(examples.frames[ticks], return_inverse=True)
         noise = torch.Generator().manual_seed(step * 1024 + runtime.rank)
-        tokens = perception.tokens(frames, noise)
+        tokens = perception.tokens(data, frames, noise)
         shown = tokens[torch.from_numpy(place.reshape(len(ticks), -1)).to(tokens.device)]
         said, metrics = text_loss(examples.batch(ticks, pictures=shown))
         seen, parts = perception.loss(frames, tokens)
         losses = {"text": float(said.detach()), "perception": float(seen.detach())}
         return said + JOINT_PERCEPTION_WEIGHT * seen, {**metrics, **losses, **parts}
 
+    def see(frames: NDArray[np.int64]) -> Tensor:
+        return perception.tokens(held_out, frames)
+
     def evaluate() -> Mapping[str, float]:
-        return {**evaluate_texts(checkpoint, held_out), **perception.evaluate(held_out)}
+        texts = evaluate_texts(checkpoint, held_out, see, runtime)
+        return {**texts, **perception.evaluate(held_out)}
 
     vla = checkpoint.vla
     modules = {"text": vla.text, "visual": vla.vlm.model.visual, "heads": perception.heads}
@@ -131,9 +139,16 @@ def _runs(first: NDArray[np.int64], examples: Examples) -> NDArray[np.int64]:
 
 @torch.inference_mode()
 def evaluate_texts(
-    checkpoint: Checkpoint, data: DriveSet, count: int = EVALUATED
+    checkpoint: Checkpoint,
+    data: DriveSet,
+    see: Callable[[NDArray[np.int64]], Tensor],
+    runtime: Runtime,
+    count: int = EVALUATED,
 ) -> Mapping[str, float]:
-    """Scores of greedy texts on ticks spread over the drives."""
+    """Scores of greedy texts on ticks spread over the drives.
+
+    `see` gives the tokens (frames, tokens, hidden) of frames' pictures.
+    """
     codec = checkpoint.codec
     model = BatchedModel(checkpoint, data.picture_size, pictures=FRAMES)
     ticks = data.ticks()
@@ -143,9 +158,9 @@ def evaluate_texts(
     for start in range(0, len(ticks), 64):
         part = ticks[start : start + 64]
         frames, place = np.unique(part, return_inverse=True)
-        features = model.encode(data.pictures(frames))
         history = data.history_xyz[part[:, -1]].astype(np.float64)
-        model.read(features, place.reshape(part.shape), history)
+        with runtime.autocast():
+            model.read(PictureFeatures(see(frames), ()), place.reshape(part.shape), history)
         written = model.write()
         tokens += sum(map(len, written))
         said += ["".join(codec.pieces(text)) for text in written]

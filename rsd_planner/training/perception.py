@@ -88,9 +88,11 @@ class Perception:
         self._tower = TrainingTower(visual, *data.picture_size)
         self._targets = _targets(data, weights, runtime.device)
 
-    def tokens(self, frames: NDArray[np.int64], noise: torch.Generator | None) -> Tensor:
+    def tokens(
+        self, data: DriveSet, frames: NDArray[np.int64], noise: torch.Generator | None = None
+    ) -> Tensor:
         """Merged tokens (frames, tokens, hidden); `noise` varies light and colours."""
-        images = torch.from_numpy(self._data.pictures(frames)).to(self._runtime.device)
+        images = torch.from_numpy(data.pictures(frames)).to(self._runtime.device)
         patches = patchify(images, self._patch, self._merge)
         if noise is not None:
             patches = _relight(patches, noise)
@@ -114,14 +116,12 @@ class Perception:
     @torch.inference_mode()
     def evaluate(self, data: DriveSet) -> Mapping[str, float]:
         """Balanced accuracy of binary labels, mean error of quantities, F1 of patch classes."""
-        device = self._runtime.device
         frames = np.arange(0, len(data), max(1, len(data) // EVALUATED))
         classes, predicted = len(data.classes), []
         hits, said, true = (np.zeros(classes) for _ in range(3))
         for start in range(0, len(frames), 64):
             part = frames[start : start + 64]
-            tokens = self._tower(torch.from_numpy(data.pictures(part)).to(device))[1]
-            dense, labels = self.heads(tokens)
+            dense, labels = self.heads(self.tokens(data, part))
             predicted.append(labels.cpu())
             seen = (dense.cpu() > 0).view(-1, classes).numpy()
             there = _bits(data.patch_bits[part], classes).view(-1, classes).numpy() > 0.5
@@ -161,7 +161,7 @@ def train_perception(
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:
         frames = runtime.share(step_frames(step))
         noise = torch.Generator().manual_seed(step * 1024 + runtime.rank)
-        return perception.loss(frames, perception.tokens(frames, noise))
+        return perception.loss(frames, perception.tokens(data, frames, noise))
 
     def evaluate() -> Mapping[str, float]:
         return perception.evaluate(held_out)

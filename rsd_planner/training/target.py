@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from rsd_planner.errors import CommandError
 from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -140,8 +141,10 @@ class TargetRun:
 
     def _examples(self, checkpoint: Checkpoint) -> Examples:
         data = self._drives("train")
-        features = cached_features(checkpoint.vla, data, self.folder, "train", self.runtime)
-        return Examples(checkpoint, data, self.runtime, features)
+        return Examples(checkpoint, data, self.runtime, self._features(checkpoint, data, "train"))
+
+    def _features(self, checkpoint: Checkpoint, data: DriveSet, split: str) -> NDArray[np.float16]:
+        return cached_features(checkpoint.vla, data, self.folder, split, self.runtime)
 
     def _perception(self) -> None:
         train_perception(
@@ -154,11 +157,12 @@ class TargetRun:
         )
 
     def _language(self) -> None:
-        checkpoint = self._model("perception")
+        checkpoint, held_out = self._model("perception"), self._drives("heldout")
         train_language(
             checkpoint,
             self._examples(checkpoint),
-            self._drives("heldout"),
+            held_out,
+            self._features(checkpoint, held_out, "heldout"),
             self.folder,
             self._schedule("language", 2e-3, 100),
             self.runtime,

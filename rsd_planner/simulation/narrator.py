@@ -226,9 +226,10 @@ def _holds(view: View, thing: Thing) -> bool:
             return True
         # Moving up in the queue is possible before the light.
         return lead.gap_m + 8.0 > thing.distance_m
+    standing = view.speed_mps < STANDING_MPS
     if thing.name.startswith("lead"):
-        if view.speed_mps < STANDING_MPS:
-            return thing.speed_mps < 0.3 and thing.distance_m < 12.0
+        return not standing or (thing.speed_mps < 0.3 and thing.distance_m < 12.0)
+    if standing and thing.role is Role.YIELD:
         return True
     return thing.distance_m < max(25.0, 4.0 * view.speed_mps)
 

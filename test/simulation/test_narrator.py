@@ -124,9 +124,10 @@ def test_amber_too_close_is_passed() -> None:
 )
 def test_who_goes_first_is_yielded_to(kind: HazardKind) -> None:
     slows = View(8.0, -1.5, hazards=hazard(kind, 20.0))
-    stands = View(0.0, 0.0, hazards=hazard(kind, 5.0))
     assert tell(slows)[1:] == ("yield", (kind.value,))
-    assert tell(stands)[1:] == ("yield", (kind.value,))
+    for distance_m in (5.0, 45.0):
+        stands = View(0.0, 0.0, hazards=hazard(kind, distance_m))
+        assert tell(stands)[1:] == ("yield", (kind.value,))
 
 
 @pytest.mark.parametrize("kind", [HazardKind.CYCLIST, HazardKind.CUT_IN, HazardKind.CURVE])

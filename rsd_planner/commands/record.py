@@ -42,10 +42,11 @@ def run(args: argparse.Namespace) -> int:
             f"the simulation lacks the package {error.name}; "
             "install the extra with `pip install 'rsd_planner[sim]'`"
         ) from error
-    if args.network is not None and args.network not in network.NETWORKS:
+    known = network.NETWORKS + network.HELD_OUT
+    if args.network is not None and args.network not in known:
         raise CommandError(
-            f"there is no network {args.network!r}; choose from {', '.join(network.NETWORKS)}."
-            + suggest(args.network, network.NETWORKS)
+            f"there is no network {args.network!r}; choose from {', '.join(known)}."
+            + suggest(args.network, known)
         )
     from rsd_planner.bags import BagWriter
 

@@ -41,7 +41,7 @@ __all__ = [
 DECISIONS = ("keep", "accelerate", "slow", "stop", "wait", "left", "right", "yield")
 MAX_WORDS = 45
 _MAX_CAUSES = 3
-_PASS_M = 40.0  # nothing farther is gone around yet
+_PASS_M = 80.0  # nothing farther is gone around yet
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def _holds(view: View, thing: Thing) -> bool:
         return not standing or (thing.speed_mps < 0.3 and thing.distance_m < 12.0)
     if standing and thing.role is Role.YIELD:
         return True
-    return thing.distance_m < max(25.0, 4.0 * view.speed_mps)
+    return thing.distance_m < max(40.0, 4.0 * view.speed_mps)
 
 
 def _must_stop(asking: list[Thing]) -> bool:

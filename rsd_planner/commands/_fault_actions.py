@@ -56,7 +56,10 @@ Action = Callable[[Drill], None]
 @dataclass(frozen=True)
 class Fault:
     """One drill. `says` is a pattern of what status or diagnostics must say; `published` are the
-    sources that trajectories may have once it is detected, empty for no trajectory at all.
+    sources that trajectories may have once it is detected, and at the earliest `judged_s` after
+    its start; empty for no trajectory at all. Where the fault may be over before it is ended (a
+    worker comes back by itself), MODEL is among them, and one of `seen` must have come since the
+    start.
     """
 
     number: int
@@ -67,6 +70,8 @@ class Fault:
     detect_s: float = AT_ONCE_S
     recover_s: float = TICKS_S
     hold_s: float = 0.6
+    judged_s: float = 0.0
+    seen: frozenset[str] = frozenset()
     node: str = "plain"
     stop: Action = Drill.calm
 

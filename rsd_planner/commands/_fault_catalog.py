@@ -28,7 +28,7 @@ PARAMETERS: dict[str, Any] = {
     "deadline_s": DEADLINE_S,
     "hang_timeout_s": HANG_S,
     "max_input_age_s": AGE_S,
-    "worker_memory_limit_mb": 200,
+    "worker_memory_limit_mb": 150,
 }
 PICTURES_S = 0.3  # four of them, 0.1 s apart
 HISTORY_S = 1.6  # what the model looks at of the odometry
@@ -41,6 +41,7 @@ GOES_ON = frozenset({MODEL})
 NOTHING: frozenset[str] = frozenset()
 
 _GONE = AGE_S + AT_ONCE_S
+_STALE = AGE_S + PERIOD_S  # until then the last valid plan holds: the odometry is fresh enough
 _RETURN = TICKS_S + PICTURES_S
 _REFILL = TICKS_S + HISTORY_S
 _ASKED = DEADLINE_S + PERIOD_S + WATCH_S
@@ -115,6 +116,8 @@ FAULTS: tuple[Fault, ...] = (
         NOTHING,
         AT_ONCE_S,
         _REFILL,
+        hold_s=1.2,
+        judged_s=_STALE,
     ),
     Fault(
         10,
@@ -124,6 +127,8 @@ FAULTS: tuple[Fault, ...] = (
         NOTHING,
         AT_ONCE_S,
         _REFILL,
+        hold_s=1.2,
+        judged_s=_STALE,
     ),
     Fault(
         11,
@@ -133,6 +138,8 @@ FAULTS: tuple[Fault, ...] = (
         NOTHING,
         AT_ONCE_S,
         _REFILL,
+        hold_s=1.2,
+        judged_s=_STALE,
     ),
     Fault(
         12,
@@ -165,6 +172,7 @@ FAULTS: tuple[Fault, ...] = (
         _ASKED,
         1.0,
         hold_s=1.5,
+        seen=FALLBACK,
     ),
     Fault(
         15,
@@ -181,20 +189,22 @@ FAULTS: tuple[Fault, ...] = (
         "the worker is killed",
         do.kill,
         "SIGKILL|worker|loading",
-        FALLBACK,
+        FALLBACK | GOES_ON,
         AT_ONCE_S,
         RESTART_S,
-        hold_s=0.3,
+        hold_s=0.6,
+        seen=FALLBACK,
     ),
     Fault(
         16,
         "the worker holds too much memory",
-        do.order("eat 250"),
+        do.order("eat 150"),
         "worker_memory_limit_mb",
         FALLBACK | GOES_ON,
         1.5,
         RESTART_S,
         hold_s=0.6,
+        seen=FALLBACK,
     ),
     Fault(17, "the plan is NaN", do.order("nan"), "NaN or infinity", FALLBACK),
     Fault(17, "the plan is infinite", do.order("inf"), "NaN or infinity", FALLBACK),

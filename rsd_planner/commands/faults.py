@@ -166,15 +166,18 @@ def _inflict(fault: Fault, drill: Drill, child: Child, slack: float) -> Row:
     detect_s = found[0][0] - began_s if found else -1.0
     time.sleep(fault.hold_s)
     ended_s = time.monotonic()
-    after_s = (found[0][0] if found else began_s) + _SETTLE_S
+    after_s = max(found[0][0] if found else began_s, began_s + fault.judged_s) + _SETTLE_S
     trajectories = [s for s in rig.seen("trajectory", after_s) if s.at_s < ended_s]
     published = sorted({_SOURCES[s.message.source] for s in trajectories})
+    since_start = {_SOURCES[s.message.source] for s in rig.seen("trajectory", began_s)}
     finite = all(_is_finite(s.message) for s in rig.seen("trajectory"))
     fault.stop(drill)
     recover_s = _recovery(fault, rig, ended_s, slack)
     alive = child.code is None
     why = "" if finite else "a trajectory was not finite"
     why = why if alive else f"the node died: {child.last_words()}"
+    if fault.seen and not fault.seen & since_start:
+        why = why or "the fallback never spoke"
     said = found[0][1] if found else _reasons(rig)
     return verdict(fault, slack, detect_s, recover_s, tuple(published), said, why)
 

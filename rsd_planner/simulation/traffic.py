@@ -1,13 +1,14 @@
-"""Who drives where: light programs, the ego and its lead, other traffic, parked cars.
+"""Who drives where: kinds of vehicles, light programs, the ego and its lead, other traffic.
 
 Everything is drawn from a generator that is passed in. Calls libsumo, so a simulation must be
-running (except for `parked_cars` and `vehicle_colour`).
+running (except for `parked_cars`, `vehicle_colour` and `draw_limits`).
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import libsumo
 import numpy as np
@@ -16,13 +17,20 @@ from rsd_planner.simulation.network import RoadNetwork, shift_left
 from rsd_planner.simulation.scene import Vehicle
 
 __all__ = [
+    "COLOURS",
     "EGO_MIN_GAP_M",
     "KINDS",
     "PARKING_WIDTH_M",
-    "LeadDriver",
+    "Start",
     "add_traffic",
+    "define_kinds",
+    "define_routes",
+    "draw_kind",
+    "draw_limits",
+    "enter",
     "parked_cars",
     "set_lights",
+    "set_limits",
     "vehicle_colour",
 ]
 
@@ -30,11 +38,20 @@ KINDS = {  # length, width, height in metres
     "car": (4.4, 1.8, 1.45),
     "van": (5.4, 2.0, 2.2),
     "truck": (8.5, 2.4, 3.1),
+    "cyclist": (1.8, 0.6, 1.75),
 }
+_MOTOR_KINDS = ("car", "van", "truck")
 _KIND_SHARES = (0.78, 0.15, 0.07)
+_LIMITS_KMH = {
+    "city": (30, 40, 50, 50, 60),
+    "oldtown": (30, 30, 40),
+    "rural": (50, 60, 70),
+    "motorway": (80, 90, 100),
+}
 EGO_MIN_GAP_M = 2.5
-PARKING_WIDTH_M = 2.3  # a strip to the right of the driving lanes of the main street
-_COLOURS = (
+PARKING_WIDTH_M = 2.3  # a strip to the right of the driving lanes where cars may be parked
+NO_LANE_CHANGES = 512  # but those of a script, which respect the gaps of others
+COLOURS = (
     (200, 204, 208),
     (235, 235, 230),
     (58, 62, 70),
@@ -48,9 +65,44 @@ _COLOURS = (
 )
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where the ego and its lead begin."""
+
+    edge_id: str
+    lane: int  # counted from the right
+    position_m: float  # of SUMO, on the edge
+    s_m: float  # along the path
+    speed_mps: float
+    lead_gap_m: float | None  # no lead if none
+
+
 def vehicle_colour(vehicle_id: str, seed: int) -> tuple[int, int, int]:
     """A colour that stays with a vehicle."""
-    return _COLOURS[zlib.crc32(f"{seed}/{vehicle_id}".encode()) % len(_COLOURS)]
+    return COLOURS[zlib.crc32(f"{seed}/{vehicle_id}".encode()) % len(COLOURS)]
+
+
+def draw_kind(rng: np.random.Generator) -> str:
+    """A kind of motor vehicle."""
+    return str(rng.choice(_MOTOR_KINDS, p=_KIND_SHARES))
+
+
+def draw_limits(rng: np.random.Generator) -> dict[str, float]:
+    """The speed limit of each kind of road, m/s."""
+    return {kind: float(rng.choice(limits)) / 3.6 for kind, limits in _LIMITS_KMH.items()}
+
+
+def set_limits(road: RoadNetwork, limits: dict[str, float]) -> None:
+    """Gives the main road its limits, the lanes straight over junctions included."""
+    for edge in road.main:
+        libsumo.edge.setMaxSpeed(edge.edge_id, limits[edge.kind])
+    for lane_id in libsumo.lane.getIDList():
+        # Turns keep their own, lower limits.
+        if lane_id.startswith(":") and libsumo.lane.getMaxSpeed(lane_id) > 13.0:
+            exits = libsumo.lane.getLinks(lane_id)
+            after = exits[0][0].rsplit("_", 1)[0] if exits else ""
+            if after in road.route or after in road.backward:
+                libsumo.lane.setMaxSpeed(lane_id, limits[road.edge(after).kind])
 
 
 def set_lights(road: RoadNetwork, rng: np.random.Generator) -> None:
@@ -71,51 +123,8 @@ def set_lights(road: RoadNetwork, rng: np.random.Generator) -> None:
         libsumo.trafficlight.setPhaseDuration(light_id, durations[index] - start)
 
 
-def add_traffic(
-    road: RoadNetwork, rng: np.random.Generator, limit_mps: float, duration_s: float
-) -> Callable[[float], None]:
-    """Places ego, lead and others; returns a function that lets more traffic in over time."""
-    _define_kinds(rng)
-    for edge in road.edges:
-        if edge.is_main:
-            libsumo.edge.setMaxSpeed(edge.edge_id, limit_mps)
-    for lane_id in libsumo.lane.getIDList():
-        # Straight on over a crossing, too; turns keep their own, lower limits.
-        if lane_id.startswith(":") and libsumo.lane.getMaxSpeed(lane_id) > 13.0:
-            libsumo.lane.setMaxSpeed(lane_id, limit_mps)
-    last = road.blocks - 1
-    forward = [f"f{i}" for i in range(road.blocks)]
-    backward = [f"b{i}" for i in range(last, -1, -1)]
-    routes = {edge: forward[i:] for i, edge in enumerate(forward)}
-    routes |= {edge: backward[i:] for i, edge in enumerate(backward)}
-    for i in range(1, road.blocks):
-        routes[f"c{i}l_n{i}"] = [f"c{i}l_n{i}", f"n{i}_c{i}r"]
-        routes[f"c{i}r_n{i}"] = [f"c{i}r_n{i}", f"n{i}_c{i}l"]
-    for name, edges in routes.items():
-        libsumo.route.add(name, edges)
-
-    lanes = len(road.edge("f0").lanes)
-    lane = int(rng.integers(lanes))
-    start_edge = "f0"
-    length = libsumo.lane.getLength(f"{start_edge}_0")
-    position = float(rng.uniform(15.0, length - 110.0))
-    speed = float(rng.uniform(0.6, 0.85)) * limit_mps
-    gap = float(rng.uniform(14.0, 38.0))
-    has_lead = rng.random() < 0.85
-    _add("ego", start_edge, "ego", lane, position, speed)
-    libsumo.vehicle.setLaneChangeMode("ego", 0)
-    if has_lead:
-        kind = str(rng.choice(list(KINDS), p=_KIND_SHARES))
-        lead_position = position + gap + KINDS[kind][0]
-        _add("lead", start_edge, kind, lane, lead_position, 0.9 * speed)
-        libsumo.vehicle.setLaneChangeMode("lead", 0)
-        libsumo.vehicle.setSpeedFactor("lead", float(rng.uniform(0.8, 1.0)))
-    clear = (position - 25.0, position + (gap + 25.0 if has_lead else 70.0))
-    _fill(road, rng, limit_mps, (start_edge, lane, clear))
-    return _inflow(road, rng, limit_mps, duration_s)
-
-
-def _define_kinds(rng: np.random.Generator) -> None:
+def define_kinds(rng: np.random.Generator) -> None:
+    """The vehicle types, with the manners of this drive."""
     for name, (length, width, height) in KINDS.items():
         libsumo.vehicletype.copy("DEFAULT_VEHTYPE", name)
         libsumo.vehicletype.setLength(name, length)
@@ -124,6 +133,8 @@ def _define_kinds(rng: np.random.Generator) -> None:
         libsumo.vehicletype.setParameter(name, "carFollowModel", "IDM")
         libsumo.vehicletype.setSpeedDeviation(name, 0.0)
         libsumo.vehicletype.setSpeedFactor(name, float(rng.uniform(0.88, 1.0)))
+    libsumo.vehicletype.copy("car", "ghost")
+    libsumo.vehicletype.setMaxSpeed("ghost", 0.01)
     libsumo.vehicletype.copy("car", "ego")
     libsumo.vehicletype.setLength("ego", 4.6)
     libsumo.vehicletype.setMinGap("ego", EGO_MIN_GAP_M)
@@ -134,7 +145,39 @@ def _define_kinds(rng: np.random.Generator) -> None:
     libsumo.vehicletype.setSpeedFactor("ego", float(rng.uniform(0.92, 1.0)))
 
 
-def _add(name: str, route: str, kind: str, lane: int, position_m: float, speed: float) -> None:
+def define_routes(road: RoadNetwork) -> None:
+    """One route for every edge on which a vehicle may begin, named like the edge."""
+    for edge_id in (*road.route, *road.backward):
+        libsumo.route.add(edge_id, list(road.onward(edge_id)))
+    for edges in road.cross_routes:
+        libsumo.route.add(edges[0], list(edges))
+    for ramp in road.ramps:
+        if ramp.entry:
+            libsumo.route.add(ramp.edge_id, list(ramp.route))
+
+
+def add_traffic(
+    road: RoadNetwork, rng: np.random.Generator, limits: dict[str, float], start: Start,
+    duration_s: float,
+) -> Callable[[float], None]:  # fmt: skip
+    """Places ego, lead and others; returns a function that lets more traffic in over time."""
+    enter("ego", start.edge_id, "ego", start.lane, start.position_m, start.speed_mps)
+    libsumo.vehicle.setLaneChangeMode("ego", NO_LANE_CHANGES)
+    if start.lead_gap_m is not None:
+        kind = draw_kind(rng)
+        position = start.position_m + start.lead_gap_m + KINDS[kind][0]
+        enter("lead", start.edge_id, kind, start.lane, position, 0.95 * start.speed_mps)
+        libsumo.vehicle.setLaneChangeMode("lead", NO_LANE_CHANGES)
+        libsumo.vehicle.setSpeedFactor("lead", float(rng.uniform(0.8, 1.0)))
+    reach_m = start.s_m + max(limits.values()) * duration_s + 200.0
+    _fill_forward(road, rng, limits, start, reach_m)
+    _fill_backward(road, rng, limits)
+    return _inflow(road, rng, limits, duration_s)
+
+
+def enter(name: str, route: str, kind: str, lane: int, position_m: float, speed_mps: float) -> None:
+    """Lets a vehicle begin on the first edge of a route, no faster than may be driven there."""
+    fastest = libsumo.lane.getMaxSpeed(f"{route}_{lane}") * libsumo.vehicletype.getSpeedFactor(kind)
     libsumo.vehicle.add(
         name,
         route,
@@ -142,52 +185,78 @@ def _add(name: str, route: str, kind: str, lane: int, position_m: float, speed: 
         depart="now",
         departLane=str(lane),
         departPos=f"{position_m:.2f}",
-        departSpeed=f"{speed:.2f}",
+        departSpeed=f"{max(0.0, min(speed_mps, fastest - 0.1)):.2f}",
     )
 
 
-def _kind(rng: np.random.Generator) -> str:
-    return str(rng.choice(list(KINDS), p=_KIND_SHARES))
-
-
-def _fill(
+def _fill_forward(
     road: RoadNetwork,
     rng: np.random.Generator,
-    limit_mps: float,
-    clear: tuple[str, int, tuple[float, float]],
+    limits: dict[str, float],
+    start: Start,
+    reach_m: float,
 ) -> None:
-    """Spreads vehicles over the main street before the first step."""
-    spacing = float(rng.uniform(35.0, 110.0))
+    """Vehicles in the other lanes, and in the ego's lane only behind it: events come there."""
+    spacing = float(rng.uniform(40.0, 120.0))
+    behind = 15.0 + 1.8 * start.speed_mps
     count = 0
-    for edge in road.edges:
-        if not edge.is_main:
+    for edge in road.forward:
+        low = road.starts_m[edge.edge_id]
+        if not edge.is_main or not start.s_m - 250.0 < low < reach_m:
             continue
-        for lane in range(len(edge.lanes)):
-            length = libsumo.lane.getLength(f"{edge.edge_id}_{lane}")
+        for lane in range(edge.extra_lanes, len(edge.lanes)):
+            # Lanes are counted from the path's, which goes all the way.
+            same = lane - road.path_lanes[edge.edge_id] == _lane_from_path(road, start)
             position = float(rng.uniform(10.0, spacing))
-            while position < length - 5.0:
-                low, high = clear[2] if (edge.edge_id, lane) == clear[:2] else (0.0, 0.0)
-                if not low < position < high:
-                    speed = float(rng.uniform(0.5, 0.85)) * limit_mps
-                    _add(f"v{count}", edge.edge_id, _kind(rng), lane, position, speed)
+            while position < edge.length_m - 35.0:
+                ahead = low + position - start.s_m
+                if not -behind < ahead < (reach_m if same or len(edge.lanes) == 1 else 12.0):
+                    speed = float(rng.uniform(0.6, 0.85)) * limits[edge.kind]
+                    enter(f"v{count}", edge.edge_id, draw_kind(rng), lane, position, speed)
+                    libsumo.vehicle.setLaneChangeMode(f"v{count}", NO_LANE_CHANGES)
                     count += 1
                 position += float(rng.uniform(0.5, 1.5)) * spacing
 
 
+def _lane_from_path(road: RoadNetwork, start: Start) -> int:
+    return start.lane - road.path_lanes[start.edge_id]
+
+
+def _fill_backward(road: RoadNetwork, rng: np.random.Generator, limits: dict[str, float]) -> None:
+    spacing = float(rng.uniform(45.0, 130.0))
+    count = 0
+    for edge_id in road.backward:
+        edge = road.edge(edge_id)
+        if not edge.is_main:
+            continue
+        for lane in range(len(edge.lanes)):
+            # One lane a way: leave gaps for those who must use the other side.
+            mean = spacing * (1.8 if len(edge.lanes) == 1 else 1.0)
+            position = float(rng.uniform(10.0, mean))
+            while position < edge.length_m - 35.0:
+                speed = float(rng.uniform(0.6, 0.85)) * limits[edge.kind]
+                enter(f"o{count}", edge_id, draw_kind(rng), lane, position, speed)
+                count += 1
+                position += float(rng.uniform(0.5, 1.5)) * mean
+
+
 def _inflow(
-    road: RoadNetwork, rng: np.random.Generator, limit_mps: float, duration_s: float
+    road: RoadNetwork, rng: np.random.Generator, limits: dict[str, float], duration_s: float
 ) -> Callable[[float], None]:
-    """Vehicles that enter later at the ends of the street and from the side streets."""
-    entries = [(f"b{road.blocks - 1}", lane) for lane in range(len(road.edges[0].lanes))]
-    entries += [("f0", lane) for lane in range(len(road.edge("f0").lanes))]
-    sides = [edge.edge_id for edge in road.edges if edge.edge_id[0] == "c"]
-    entries += [(edge_id, 0) for edge_id in sides]
-    plan: list[tuple[float, str, int]] = []
-    for edge_id, lane in entries:
+    """Vehicles that enter later: oncoming ones, and those from the side where they must wait."""
+    entries = []
+    if road.backward:
+        first = road.edge(road.backward[0])
+        entries = [(first.edge_id, lane, limits[first.kind]) for lane in range(len(first.lanes))]
+    scripted = {route[0] for place in road.give_ways for route in place.cross_routes}
+    scripted |= {route[0] for route in road.cross_routes if len(route) > 2}
+    entries += [(r[0], 0, 13.0) for r in road.cross_routes if r[0] not in scripted]
+    plan: list[tuple[float, str, int, float]] = []
+    for edge_id, lane, limit in entries:
         at = float(rng.uniform(0, 6))
         while at < duration_s:
-            plan.append((at, edge_id, lane))
-            at += float(rng.uniform(3.0, 12.0))
+            plan.append((at, edge_id, lane, min(9.0, 0.6 * limit)))
+            at += float(rng.uniform(4.0, 14.0))
     plan.sort()
     pending = iter(enumerate(plan))
     upcoming = next(pending, None)
@@ -195,63 +264,22 @@ def _inflow(
     def let_in(time_s: float) -> None:
         nonlocal upcoming
         while upcoming is not None and upcoming[1][0] <= time_s:
-            number, (_, edge_id, lane) = upcoming
-            _add(f"w{number}", edge_id, _kind(rng), lane, 6.0, min(9.0, 0.6 * limit_mps))
+            number, (_, edge_id, lane, speed) = upcoming
+            enter(f"w{number}", edge_id, draw_kind(rng), lane, 8.6, speed)
             upcoming = next(pending, None)
 
     return let_in
 
 
-class LeadDriver:
-    """Makes the lead car brake and go: gently, hard, to a stop, or dawdling for a while."""
-
-    def __init__(self, rng: np.random.Generator, limit_mps: float) -> None:
-        self._rng = rng
-        self._limit_mps = limit_mps
-        self._next_s = float(rng.uniform(4.0, 9.0))
-        self._release_s = np.inf
-        self._hold: tuple[float, float] | None = None  # when, speed
-
-    def act(self, time_s: float) -> None:
-        """Called before each step."""
-        if "lead" not in libsumo.vehicle.getIDList():
-            return
-        if self._hold is not None and time_s >= self._hold[0]:
-            libsumo.vehicle.setSpeed("lead", self._hold[1])
-            self._hold = None
-        if time_s >= self._release_s:
-            libsumo.vehicle.setSpeed("lead", -1)
-            self._release_s = np.inf
-            self._next_s = time_s + float(self._rng.uniform(4.0, 9.0))
-        if time_s >= self._next_s:
-            self._begin(time_s)
-
-    def _begin(self, time_s: float) -> None:
-        speed = libsumo.vehicle.getSpeed("lead")
-        if speed < 4.0:
-            self._next_s = time_s + 2.0
-            return
-        kind = self._rng.choice(["gentle", "hard", "stop", "dawdle"], p=[0.3, 0.25, 0.25, 0.2])
-        target, braking, hold_s = {
-            "gentle": (speed * self._rng.uniform(0.4, 0.7), 1.4, self._rng.uniform(1, 3)),
-            "hard": (speed * self._rng.uniform(0.15, 0.4), 3.8, self._rng.uniform(0.5, 2)),
-            "stop": (0.0, 2.4, self._rng.uniform(2, 5)),
-            "dawdle": (speed * 0.7, 0.9, self._rng.uniform(4, 7)),
-        }[str(kind)]
-        lasts = (speed - target) / braking
-        libsumo.vehicle.slowDown("lead", target, lasts)
-        self._hold = (time_s + lasts, target)
-        self._release_s = time_s + lasts + float(hold_s)
-        self._next_s = np.inf
-
-
-def parked_cars(road: RoadNetwork, seed: int) -> tuple[Vehicle, ...]:
-    """Cars along the kerbs of the main street, away from the crossings."""
+def parked_cars(
+    road: RoadNetwork, seed: int, in_the_way: Callable[[Sequence[Vehicle]], Sequence[bool]]
+) -> tuple[Vehicle, ...]:
+    """Cars along the kerbs of the main street, away from crossings and where they may stand."""
     rng = np.random.default_rng([seed, 2])
     share = float(rng.uniform(0.15, 0.6))
     cars: list[Vehicle] = []
-    for edge in road.edges:
-        if not edge.is_main:
+    for edge in road.main:
+        if not edge.has_parking:
             continue
         line = shift_left(edge.lanes[0], -(edge.lane_width_m / 2 + PARKING_WIDTH_M / 2))
         steps = np.linalg.norm(np.diff(line, axis=0), axis=1)
@@ -273,4 +301,4 @@ def parked_cars(road: RoadNetwork, seed: int) -> tuple[Vehicle, ...]:
                     brake_lamp=False, colour_rgb=colour, parked=True,
                 )
             )  # fmt: skip
-    return tuple(cars)
+    return tuple(c for c, drop in zip(cars, in_the_way(cars), strict=True) if not drop)

@@ -57,7 +57,7 @@ def test_a_stopped_car_stays_where_it_is() -> None:
 
 
 def test_ego_stands_at_a_red_light_and_goes_only_after_it_is_green() -> None:
-    drive = simulate(seed=236, duration_s=18.0, network="oldtown")
+    drive = simulate(seed=1, duration_s=18.0, network="oldtown")
     red = [
         s.ego_speed_mps < 0.1 and s.light_ahead is not None
         and s.light_ahead.state is LightState.RED

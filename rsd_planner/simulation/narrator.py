@@ -231,6 +231,9 @@ def _holds(view: View, thing: Thing) -> bool:
         return not standing or (thing.speed_mps < 0.3 and thing.distance_m < 12.0)
     if standing and thing.role is Role.YIELD:
         return True
+    if thing.role is Role.SLOW:  # only when it is about to be too slow for the ego
+        near = thing.distance_m < max(12.0, 2.5 * view.speed_mps)
+        return near and view.speed_mps > thing.speed_mps - 0.5
     return thing.distance_m < max(40.0, 4.0 * view.speed_mps)
 
 

@@ -136,6 +136,12 @@ def test_other_hazards_are_slowed_down_for(kind: HazardKind) -> None:
     assert tell(view)[1:] == ("slow", (kind.value,))
 
 
+def test_the_ego_may_gain_speed_behind_what_is_faster() -> None:
+    cut_in = hazard(HazardKind.CUT_IN, 15.0, "left", 12.0)
+    assert tell(View(8.0, 1.0, hazards=cut_in))[1] == "accelerate"
+    assert tell(View(12.5, 1.0, hazards=cut_in))[1] == "keep"
+
+
 def test_a_blocked_lane_is_gone_around_from_the_move_to_the_side_until_it_is_passed() -> None:
     narrator = Narrator(Phrases.CLEAR)
 

@@ -77,7 +77,8 @@ class BlockedLane(Event):
         if not -block.length_m - EGO_LENGTH_M < gap < max(38.0, self._early_s * stage.ego_speed):
             return
         stretch = stage.way.stretch_near(block.s_m)
-        if abs(stage.ego_d - stretch.lane_d(self._lane)) > 2.4:
+        # Heeded until the ego is all but in the middle of the next lane.
+        if abs(stage.ego_d - stretch.lane_d(self._lane)) > stretch.edge.lane_width_m - 0.4:
             if gap < -block.length_m:
                 stage.indicators.pop("ego", None)
             return
@@ -87,11 +88,14 @@ class BlockedLane(Event):
         d = stretch.lane_d(self._target)
         room_m = 6.0 + 0.6 * stage.ego_speed
         free = stage.is_free(d, stage.ego_s - room_m, stage.ego_s + 6.0)
-        moving = stage.ego_lane == self._target or stage.ego_speed > 1.0
+        moving = stage.ego_speed > 1.0
         side = "left" if self._target > self._lane else "right"
-        if stage.ego_lane != self._target:
+        changes = stage.ego_lane == self._target
+        if not changes:
             stage.wishes.append(Wish(gap - 22.0, 6.0, follow=False))
-        stage.report(Hazard(block.kind, self._actors, gap, side if free and moving else ""))
+        stage.report(
+            Hazard(block.kind, self._actors, gap, side if changes or free and moving else "")
+        )
 
 
 class SwerveAround(Event):

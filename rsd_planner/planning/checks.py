@@ -76,6 +76,8 @@ def check_plan(
 
 def disagreement(result: PlanResult) -> str:
     """Why the text cannot be what the path follows from, in words; empty when it can."""
+    if _check_numbers(result):
+        return "the path has no usable points"
     if not result.text.strip():
         return "the text is empty"
     if result.decoded.finish_reason is FinishReason.LENGTH:

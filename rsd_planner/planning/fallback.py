@@ -78,6 +78,11 @@ class Fallback:
         self.source = PlanSource.MODEL
         return plan
 
+    @property
+    def has_plan(self) -> bool:
+        """Whether there is a plan of the model, however old."""
+        return self._last is not None
+
     def expired(self, now_ns: int) -> bool:
         """Whether a plan was followed whose validity is over."""
         return self._last is not None and now_ns >= self._last.valid_until_ns

@@ -82,9 +82,12 @@ def turned_rad(one: float, other: float) -> float:
 
 
 def moved_to(ego: EgoState, now_ns: int) -> EgoState:
-    """Where the car is at `now_ns` if it went on with its twist since its last odometry."""
+    """Where the car is at `now_ns` by the twist of its last odometry.
+
+    Back in time too: stamps may run ahead of a lagging clock, and paths are timed by the clock.
+    """
     dt_s = (now_ns - ego.stamp_ns) / NANOSECONDS
-    if dt_s <= 0.0:
+    if dt_s == 0.0:
         return ego
     yaw, turn = yaw_of(ego.orientation_xyzw), float(ego.angular_radps[2]) * dt_s
     middle = yaw + 0.5 * turn

@@ -186,6 +186,8 @@ class PlanningSession:
         self._counts.skipped += 1
         if self._in_fallback():
             self._fall_back(now_ns, self._reasons)
+        elif not self._fallback.has_plan:  # before the first answer, or after a jump of time
+            self._fall_back(now_ns, self._reasons or ("no plan yet: the worker is busy",))
         elif self._fallback.expired(now_ns):
             reason = (
                 f"the last plan's validity_s = {self.settings.validity_s:g} s is over and no new "

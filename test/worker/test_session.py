@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from drives import START_NS, state_at
@@ -202,3 +204,39 @@ def test_stamps_ahead_of_the_clock_do_not_prolong_a_plan(bench: Bench) -> None:
     bench.now_ns -= 300 * MS  # /clock lags
     bench.client.answer()
     assert bench.out[-1].followable.valid_until_ns == bench.now_ns + NANOSECONDS
+
+
+def test_a_time_jump_while_the_worker_is_busy_still_means_a_stop(bench: Bench) -> None:
+    planned(bench)
+    bench.drive(0.1)
+    bench.session.tick()  # no answer comes
+    bench.now_ns -= 600 * MS
+    bench.drive(0.2, camera=False)
+    count = len(bench.out)
+    bench.session.tick()
+    assert [o.followable.source for o in bench.out[count:]] == [PlanSource.SAFE_STOP]
+    assert bench.session.watch().reasons[0] == "no plan yet: the worker is busy"
+
+
+def test_a_plan_without_points_is_rejected_and_its_tick_falls_back(bench: Bench) -> None:
+    planned(bench)
+    bench.drive(0.1)
+    bench.session.tick()
+    bench.client.answer(
+        spoil=lambda made: dataclasses.replace(made, position_m=made.position_m[:0])
+    )
+    assert bench.sources()[-1] is PlanSource.LAST_VALID
+    assert "no usable points" in bench.session.watch().reasons[0]
+
+
+def test_a_stop_is_timed_by_the_clock_also_when_stamps_run_ahead_of_it(bench: Bench) -> None:
+    planned(bench)
+    bench.drive(1.6, camera=False)
+    bench.now_ns -= 260 * MS  # /clock lags
+    bench.session.tick()
+    stop = bench.out[-1].followable
+    newest = bench.session._buffer.newest_state
+    assert stop.source is PlanSource.SAFE_STOP
+    assert newest is not None
+    off = stop.path.position_at(newest.stamp_ns) - newest.position_m
+    assert np.linalg.norm(off) < 0.3  # what braking takes off in 0.26 s

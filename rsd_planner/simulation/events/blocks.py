@@ -84,7 +84,10 @@ class BlockedLane(Event):
             return
         if gap < 0.0:
             return
-        stage.lane_wish = self._target
+        here = stage.way.stretch_near(stage.ego_s)
+        target = here.like(self._target, stretch)
+        if target in here.lanes and here.edge_id == stage.ego_edge:
+            stage.lane_wish = target
         d = stretch.lane_d(self._target)
         room_m = 6.0 + 0.6 * stage.ego_speed
         free = stage.is_free(d, stage.ego_s - room_m, stage.ego_s + 6.0)
@@ -94,7 +97,7 @@ class BlockedLane(Event):
         if not changes:
             stage.wishes.append(Wish(gap - 22.0, 6.0, follow=False))
         stage.report(
-            Hazard(block.kind, self._actors, gap, side if changes or free and moving else "")
+            Hazard(block.kind, self._actors, gap, side if changes or (free and moving) else "")
         )
 
 

@@ -21,7 +21,7 @@ NOVEL_S = 1.0
 def novel_frames(
     stamps_ns: NDArray[np.int64], causes: Sequence[Iterable[str]], within_s: float = NOVEL_S
 ) -> NDArray[np.bool_]:
-    """(frames,) whether the set of causes changed less than `within_s` before each frame.
+    """(frames,) whether the set of causes changed at most `within_s` before each frame.
 
     `causes` holds the names of each frame's causes; a frame at which they change is novel, the
     first one is not.
@@ -33,7 +33,7 @@ def novel_frames(
     changed_ns = stamps_ns[changes]
     last = np.searchsorted(changed_ns, stamps_ns, side="right") - 1
     since_ns = stamps_ns - changed_ns[np.maximum(last, 0)]
-    return (last >= 0) & (since_ns < round(within_s * 1e9))
+    return (last >= 0) & (since_ns <= round(within_s * 1e9))
 
 
 def changed_words(before: str, after: str) -> int:

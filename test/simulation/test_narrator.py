@@ -242,7 +242,7 @@ def test_frames_within_a_second_of_a_change_are_novel() -> None:
     stamps = np.arange(12) * 200_000_000
     causes = [["road_free"]] * 4 + [["curve"]] * 8
     novel = novel_frames(stamps, causes)
-    assert np.flatnonzero(novel).tolist() == [4, 5, 6, 7, 8]
+    assert np.flatnonzero(novel).tolist() == [4, 5, 6, 7, 8, 9]
     assert not novel_frames(stamps, [["curve", "cones"], ["cones", "curve"]] * 6).any()
 
 

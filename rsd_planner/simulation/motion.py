@@ -20,6 +20,7 @@ REACTION_S = 0.3
 _PATH_STEP_M = 0.1
 _PATH_SIGMA_M = 2.5
 _TIME_SIGMA_S = 0.2
+_EVEN_SIGMA_M = 12.0
 _RATE_HZ = 100
 
 
@@ -36,12 +37,30 @@ def _gaussian(values: NDArray[np.float64], sigma_steps: float) -> NDArray[np.flo
     return np.stack(columns, axis=1).reshape(values.shape)
 
 
+def _even_out(
+    odometer_m: NDArray[np.float64], distance_m: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The distance along the trace as a smooth function of the odometer."""
+    grid = np.arange(odometer_m[0], odometer_m[-1] + _PATH_STEP_M, 5 * _PATH_STEP_M)
+    keep = np.concatenate([[True], np.diff(odometer_m) > 1e-6])
+    jumpy = np.interp(grid, odometer_m[keep], distance_m[keep])
+    if len(grid) < 3:
+        return distance_m
+    even = _gaussian(jumpy - grid, min(_EVEN_SIGMA_M / (5 * _PATH_STEP_M), (len(grid) - 3) / 4.0))
+    return np.asarray(np.interp(odometer_m, grid, grid + even))
+
+
 def smooth_motion(
-    time_s: NDArray[np.float64], front_m: NDArray[np.float64], heading_rad: float
+    time_s: NDArray[np.float64],
+    front_m: NDArray[np.float64],
+    heading_rad: float,
+    odometer_m: NDArray[np.float64] | None = None,
 ) -> EgoTrack:
     """The rear axle's motion at 100 Hz, from `REACTION_S` on, from the front bumper's positions.
 
-    `time_s` (steps,) is even; `front_m` (steps, 2); `heading_rad` is the heading at the start.
+    `time_s` (steps,) is even; `front_m` (steps, 2); `heading_rad` is the heading at the start;
+    `odometer_m` (steps,) is how far SUMO says it went. That is not what the positions say: where
+    lanes meet, positions jump a little.
     """
     step_m = np.linalg.norm(np.diff(front_m, axis=0), axis=1)
     distance = np.concatenate([[0.0], np.cumsum(step_m)])  # (steps,)
@@ -68,6 +87,8 @@ def smooth_motion(
 
     # The moments at which SUMO's driver was where this car will be a little later.
     dense = np.arange(time_s[0], time_s[-1] - REACTION_S + 1e-9, 1.0 / _RATE_HZ)
+    if odometer_m is not None:
+        distance = _even_out(odometer_m, distance)
     travelled = _gaussian(np.interp(dense, time_s, distance), _TIME_SIGMA_S * _RATE_HZ)
     travelled = np.maximum.accumulate(travelled)
     front_speed = np.gradient(travelled, dense) * np.interp(travelled, grid, stretch)

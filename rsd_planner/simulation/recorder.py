@@ -42,13 +42,15 @@ class Recorder:
         self.times: list[float] = []
         self.fronts: list[tuple[float, float]] = []
         self.headings: list[float] = []
+        self.odometer: list[float] = []
         self.snapshots: list[Snapshot] = []
 
     def step(self, time_s: float, snapshot: bool) -> None:
         self.times.append(time_s)
+        self.odometer.append(libsumo.vehicle.getDistance("ego"))
         x, y = libsumo.vehicle.getPosition("ego")
         yaw = self._stage.way.yaw(self._stage.ego_s)
-        aside = self._stage.ego_offset_m
+        aside = self._stage.ego_offset_m + self._stage.slide_m("ego")
         self.fronts.append((x - aside * float(np.sin(yaw)), y + aside * float(np.cos(yaw))))
         self.headings.append(_yaw(libsumo.vehicle.getAngle("ego")))
         if snapshot:
@@ -119,11 +121,13 @@ class Recorder:
         self, vehicle_id: str, front: tuple[float, float], yaw: float, speed: float
     ) -> tuple[tuple[float, float], float]:
         """Front and yaw of a vehicle that a script moves sideways."""
-        offset = self._stage.offsets.get(vehicle_id, 0.0)
+        offset = self._stage.offsets.get(vehicle_id, 0.0) + self._stage.slide_m(vehicle_id)
         before = self._offset.get(vehicle_id, offset)
         self._offset[vehicle_id] = offset
         if offset == 0.0 and before == 0.0:
             return front, yaw
+        if abs(offset - before) > 1.0:
+            before = offset  # it has just begun to change lanes
         actor = self._stage.actors.get(vehicle_id)
         heading = yaw if actor is None else self._stage.way.yaw(actor.s_m)
         x = front[0] - offset * float(np.sin(heading))

@@ -28,6 +28,7 @@ __all__ = [
     "draw_kind",
     "draw_limits",
     "enter",
+    "enter_ego",
     "parked_cars",
     "set_lights",
     "set_limits",
@@ -51,6 +52,7 @@ _LIMITS_KMH = {
 EGO_MIN_GAP_M = 2.5
 PARKING_WIDTH_M = 2.3  # a strip to the right of the driving lanes where cars may be parked
 NO_LANE_CHANGES = 512  # but those of a script, which respect the gaps of others
+_EGO_SPEED_MODE = 0b11011  # SUMO's safe speed and rules, but the expert may brake as it likes
 COLOURS = (
     (200, 204, 208),
     (235, 235, 230),
@@ -137,6 +139,8 @@ def define_kinds(rng: np.random.Generator) -> None:
     libsumo.vehicletype.setMaxSpeed("ghost", 0.01)
     libsumo.vehicletype.copy("car", "ego")
     libsumo.vehicletype.setLength("ego", 4.6)
+    # At amber the expert decides whether it stops.
+    libsumo.vehicletype.setParameter("ego", "jmDriveAfterYellowTime", "3.5")
     libsumo.vehicletype.setMinGap("ego", EGO_MIN_GAP_M)
     libsumo.vehicletype.setTau("ego", float(rng.uniform(1.0, 1.7)))
     libsumo.vehicletype.setAccel("ego", float(rng.uniform(1.6, 2.2)))
@@ -156,13 +160,18 @@ def define_routes(road: RoadNetwork) -> None:
             libsumo.route.add(ramp.edge_id, list(ramp.route))
 
 
+def enter_ego(start: Start) -> None:
+    """Places the ego. It must come before all others."""
+    enter("ego", start.edge_id, "ego", start.lane, start.position_m, start.speed_mps)
+    libsumo.vehicle.setLaneChangeMode("ego", NO_LANE_CHANGES)
+    libsumo.vehicle.setSpeedMode("ego", _EGO_SPEED_MODE)
+
+
 def add_traffic(
     road: RoadNetwork, rng: np.random.Generator, limits: dict[str, float], start: Start,
     duration_s: float,
 ) -> Callable[[float], None]:  # fmt: skip
-    """Places ego, lead and others; returns a function that lets more traffic in over time."""
-    enter("ego", start.edge_id, "ego", start.lane, start.position_m, start.speed_mps)
-    libsumo.vehicle.setLaneChangeMode("ego", NO_LANE_CHANGES)
+    """Places the lead and others; returns a function that lets more traffic in over time."""
     if start.lead_gap_m is not None:
         kind = draw_kind(rng)
         position = start.position_m + start.lead_gap_m + KINDS[kind][0]
@@ -231,7 +240,7 @@ def _fill_backward(road: RoadNetwork, rng: np.random.Generator, limits: dict[str
             continue
         for lane in range(len(edge.lanes)):
             # One lane a way: leave gaps for those who must use the other side.
-            mean = spacing * (1.8 if len(edge.lanes) == 1 else 1.0)
+            mean = spacing * (2.4 if len(edge.lanes) == 1 else 1.0)
             position = float(rng.uniform(10.0, mean))
             while position < edge.length_m - 35.0:
                 speed = float(rng.uniform(0.6, 0.85)) * limits[edge.kind]

@@ -33,6 +33,7 @@ from rsd_planner.simulation.traffic import (
     define_kinds,
     define_routes,
     draw_limits,
+    enter_ego,
     parked_cars,
     set_lights,
     set_limits,
@@ -55,7 +56,7 @@ def simulate(seed: int, duration_s: float, network: str | None = None) -> Drive:
     name = network or drawn
     road = load_network(name)
     command = ["sumo", "-n", str(network_path(name)), "--step-length", str(STEP_S)]
-    command += ["--lanechange.duration", "3", "--time-to-teleport", "-1", "--no-warnings", "true"]
+    command += ["--time-to-teleport", "-1", "--no-warnings", "true"]
     command += ["--no-step-log", "true", "--seed", str(seed), "--collision.action", "none"]
     command += ["--collision.check-junctions", "false", "--default.action-step-length", "0.1"]
     os.environ.setdefault("SUMO_HOME", os.fspath(network_path(name).parent))
@@ -99,7 +100,8 @@ class _Run:
         # A generator of their own: what else is drawn changes no events.
         events = np.random.default_rng([seed, 3])
         self._events = draw_events(way, events, self._limits, start, duration_s)
-        for event in self._events:  # first, so that traffic leaves room for what they place
+        enter_ego(start)
+        for event in self._events:  # so early that traffic leaves room for what they place
             event.begin(self._stage)
         self._inflow = add_traffic(road, rng, self._limits, start, duration_s)
         self._expert = Expert()
@@ -107,8 +109,7 @@ class _Run:
     def _start(self, rng: np.random.Generator, way: Way) -> Start:
         """Anywhere from which the road is long enough."""
         road = self._road
-        fastest = max(self._limits[edge.kind] for edge in road.forward)
-        last = max(20.0, way.length_m - fastest * self._duration_s - 60.0)
+        last = max(20.0, self._last_start(way))
         share = float(rng.uniform())
         tries = np.arange(15.0 + share * (last - 15.0), last, 5.0)
         s = float(next((s for s in tries if _fits(way, float(s))), 20.0))
@@ -125,6 +126,17 @@ class _Run:
         position = (s - stretch.start_m) / (stretch.end_m - stretch.start_m) * edge.length_m
         return Start(edge.edge_id, lane, position, s, speed, gap if has_lead else None)
 
+    def _last_start(self, way: Way) -> float:
+        """From where the rest of the road lasts for the drive at full speed."""
+        left_s = self._duration_s + 3.0
+        for stretch in reversed(way.stretches):
+            speed = self._limits[stretch.edge.kind]
+            needed_s = (stretch.end_m - stretch.start_m) / speed
+            if needed_s > left_s:
+                return stretch.end_m - left_s * speed
+            left_s -= needed_s
+        return 0.0
+
     def drive(self) -> Drive:
         """Runs all steps."""
         recorder = Recorder(self._road, self._stage)
@@ -134,6 +146,7 @@ class _Run:
         for step in range(steps + 1):
             self._inflow(step * STEP_S)
             libsumo.simulationStep()
+            self._stage.observe()
             time_s = (step - settle) * STEP_S
             if (step - settle) % every == 0:
                 self._act(time_s)
@@ -147,12 +160,14 @@ class _Run:
         for event in self._events:
             event.step(stage)
         stage.wishes.append(Wish(stage.way.length_m - 12.0 - stage.ego_s))  # the road ends
+        stage.mind_the_old_lane()
         stage.hold_others()
         self._expert.act(stage)
 
     def _drive(self, recorder: Recorder, every: int) -> Drive:
         fronts = np.array(recorder.fronts)
-        track = smooth_motion(np.array(recorder.times), fronts, recorder.headings[0])
+        times, odometer = np.array(recorder.times), np.array(recorder.odometer)
+        track = smooth_motion(times, fronts, recorder.headings[0], odometer)
         every_front = fronts[::every]
         snapshots = [
             _with_ego(snapshot, track, every_front[i])

@@ -74,6 +74,7 @@ class BlockedLane(Event):
     def step(self, stage: Stage) -> None:
         block = self._block
         gap = block.s_m - stage.ego_s
+        self._guide_others(stage)
         if not -block.length_m - EGO_LENGTH_M < gap < max(38.0, self._early_s * stage.ego_speed):
             return
         stretch = stage.way.stretch_near(block.s_m)
@@ -93,12 +94,28 @@ class BlockedLane(Event):
         free = stage.is_free(d, stage.ego_s - room_m, stage.ego_s + 6.0)
         moving = stage.ego_speed > 1.0
         side = "left" if self._target > self._lane else "right"
-        changes = stage.ego_lane == self._target
+        changes = stage.ego_lane == target and here.edge_id == stage.ego_edge
         if not changes:
             stage.wishes.append(Wish(gap - 22.0, 6.0, follow=False))
         stage.report(
             Hazard(block.kind, self._actors, gap, side if changes or (free and moving) else "")
         )
+
+    def _guide_others(self, stage: Stage) -> None:
+        """Those who come first change lanes in time, so that nobody queues there."""
+        stretch = stage.way.stretch_near(self._block.s_m)
+        d, target_d = stretch.lane_d(self._lane), stretch.lane_d(self._target)
+        for actor in stage.actors.values():
+            away = self._block.s_m - actor.s_m
+            if not 20.0 < away < 160.0 or actor.s_m < stage.ego_s or abs(actor.d_m - d) > 1.0:
+                continue
+            here = stage.way.stretch_at(actor.s_m)
+            if here is None or here.edge_id != actor.edge_id:
+                continue
+            if stage.is_free(target_d, actor.rear_m - 8.0, actor.s_m + 8.0):
+                target = here.like(self._target, stretch)
+                if target in here.lanes and actor.vehicle_id not in stage.ghosts:
+                    libsumo.vehicle.changeLane(actor.vehicle_id, target, 1.0)
 
 
 class SwerveAround(Event):

@@ -55,7 +55,10 @@ class Expert:
             2 * np.sqrt(self._accel_mps2 * _BRAKE_MPS2)
         )
         desired = _MIN_GAP_M + max(0.0, dynamic)
-        return float(self._accel_mps2 * (1.0 - (desired / gap) ** 2))
+        wanted = float(self._accel_mps2 * (1.0 - (desired / gap) ** 2))
+        # It would brake harder than it needs to at the end.
+        needed = max(0.0, closing) ** 2 / (2 * max(gap - _MIN_GAP_M + 0.5, 0.3))
+        return max(wanted, -max(_BRAKE_MPS2 + 0.4, 1.15 * needed))
 
     def _change_lane(self, stage: Stage) -> None:
         lane = stage.lane_wish

@@ -108,6 +108,13 @@ class CutIn(Event):
 
     def _come(self, stage: Stage, actor: Actor, gap: float) -> None:
         self._keep_gap(stage, gap, 0.0)
+        # One that comes down a ramp will want to merge.
+        if (
+            self.kind is HazardKind.MERGE
+            and 2.0 < gap < 45.0
+            and abs(actor.d_m - stage.ego_d) < 9.0
+        ):
+            self._tell(stage, gap, actor)
         libsumo.vehicle.setLaneChangeMode(self._name, _FREE)
         libsumo.vehicle.setSpeedFactor(self._name, 1.35)
         lead = stage.ahead(60.0)

@@ -47,7 +47,8 @@ class CyclistAhead(Event):
             stretch is not None and stage.way.inside(ahead, 8.0, 25.0)
             and stage.is_free(stage.own_d(), stage.ego_s + 1.0, ahead + 12.0)
         ):  # fmt: skip
-            lane = stage.ego_lane if stage.ego_lane in stretch.lanes else stretch.lanes[0]
+            lane = stretch.like(stage.ego_lane, stage.way.stretch_near(stage.ego_s))
+            lane = lane if lane in stretch.lanes else stretch.lanes[0]
             if stage.spawn(self._name, "cyclist", ahead, lane, self._speed):
                 libsumo.vehicle.setMaxSpeed(self._name, self._speed)
                 libsumo.vehicle.setLaneChangeMode(self._name, 0)

@@ -52,7 +52,8 @@ class LightPlan(Event):
         if phase == self._green:
             self._passes = None
         elif phase == self._amber and self._passes is None:
-            self._passes = brake_for(stage.ego_speed, gap) > 2.4
+            needed = brake_for(stage.ego_speed, gap)
+            self._passes = needed > 2.4 and gap < 2.8 * stage.ego_speed
         if phase != self._green and not self._passes and gap > 0.0:
             stage.wishes.append(Wish(gap + 0.8))
 

@@ -26,14 +26,14 @@ __all__ = ["draw_events"]
 # How much each is wanted, by kind of road.
 _MENUS: dict[str, dict[str, float]] = {
     "city": {
-        "walks": 2.4, "waits": 1.6, "cyclist": 1.1, "cut_in": 2.2, "blocked": 2.2, "cones": 2.2,
+        "walks": 2.6, "waits": 3.0, "cyclist": 0.9, "cut_in": 2.2, "blocked": 1.8, "cones": 2.0,
     },
     "oldtown": {
-        "walks": 1.5, "waits": 1.4, "cyclist": 1.0, "pull_out": 1.6, "blocked": 1.5, "cones": 1.5,
-        "narrow": 3.0,
+        "walks": 2.2, "waits": 2.6, "cyclist": 1.0, "pull_out": 1.6, "blocked": 1.1, "cones": 1.1,
+        "narrow": 1.8,
     },
-    "rural": {"cyclist": 1.4, "blocked": 1.3, "cones": 1.6, "narrow": 1.0},
-    "motorway": {"cut_in": 1.6, "blocked": 1.5, "cones": 1.5},
+    "rural": {"cyclist": 2.0, "blocked": 0.8, "cones": 0.8, "narrow": 0.6, "free": 1.2},
+    "motorway": {"cut_in": 1.6, "blocked": 1.3, "cones": 1.6, "free": 0.6},
 }  # fmt: skip
 _GAP_M = (8.0, 35.0)
 
@@ -137,12 +137,14 @@ def _add_event(draft: _Draft, choice: str, stretch: Stretch) -> None:
     elif choice == "cyclist":
         draft.events.append(CyclistAhead(draft.name("cyclist"), draft.at_m, draft.rng))
         draft.at_m += 60.0 + 6.0 * draft.speed(stretch)
+    elif choice == "free":
+        draft.at_m += 4.0 * draft.speed(stretch)
     elif choice == "cut_in":
         _add_cut_in(draft, stretch)
     elif choice == "pull_out":
         place = draft.place(draft.at_m + 4.0 * draft.speed(stretch), 40.0, 30.0)
         if place is not None and place.edge.kind in ("oldtown", "city"):
-            d = draft.way.kerbs(draft.at_m)[0] - 0.2
+            d = draft.way.kerbs(draft.at_m)[0] - 0.7
             draft.events.append(PullOut(draft.name("pull_out"), draft.at_m, d, draft.rng))
             draft.has_lead = True
             draft.at_m += 30.0

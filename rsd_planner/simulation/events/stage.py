@@ -22,6 +22,9 @@ ACT_STEP_S = 0.1
 EGO_LENGTH_M = 4.6
 _SIGHT_M = 190.0
 _PENDING_S = 0.5
+_SUMO_STEP_S = 0.05
+_SLIDE_S = 3.4  # for a change of lanes, at this speed or faster
+_SLIDE_PACE_MPS = 4.0
 _OTHERS_BRAKE_MPS2 = 1.8
 
 
@@ -102,6 +105,19 @@ class Wish:
 
 
 @dataclass
+class _Slide:
+    """A vehicle on its way from one lane to the next."""
+
+    from_m: float  # left of the new lane
+    share: float = 0.0
+
+    @property
+    def offset_m(self) -> float:
+        u = min(1.0, self.share)
+        return self.from_m * (1.0 - u**3 * (10 - 15 * u + 6 * u**2))
+
+
+@dataclass
 class Stage:
     """The state that events share."""
 
@@ -130,6 +146,9 @@ class Stage:
     walls: list[Wall] = field(default_factory=list)
     lane_wish: int | None = None  # the lane that the expert shall change to
     _held: set[str] = field(default_factory=set)
+    _places: dict[str, tuple[float, float]] = field(default_factory=dict)  # s, d
+    _lane_d: dict[str, float] = field(default_factory=dict)
+    _slides: dict[str, _Slide] = field(default_factory=dict)
     _pending: dict[str, float] = field(default_factory=dict)  # since when
 
     def refresh(self, time_s: float) -> None:
@@ -140,22 +159,52 @@ class Stage:
         self.walls.clear()
         self.lane_wish = None
         self._drop_late_ones()
-        ids = [v for v in libsumo.vehicle.getIDList() if v != "ego"]
-        here = np.array([libsumo.vehicle.getPosition(v) for v in ["ego", *ids]])
-        near = np.flatnonzero(np.linalg.norm(here - here[0], axis=1) < _SIGHT_M)  # ego first
-        s, d = self.way.project(here[near])
-        self.ego_s, self.ego_d = float(s[0]), float(d[0])
+        self.ego_s, self.ego_d = self._places["ego"]
         self.ego_edge = libsumo.vehicle.getRoadID("ego")
         self.ego_speed = libsumo.vehicle.getSpeed("ego")
         self.ego_lane = libsumo.vehicle.getLaneIndex("ego")
-        self.actors = {}
-        for i, index in enumerate(near[1:], start=1):
-            name = ids[index - 1]
-            self.actors[name] = self._actor(name, float(s[i]), float(d[i]))
+        self.actors = {
+            name: self._actor(name, s, d) for name, (s, d) in self._places.items() if name != "ego"
+        }
         for walker in self.walkers.values():
             walker.step()
         for prop in self.props.values():
             prop.step()
+
+    def observe(self) -> None:
+        """Reads where SUMO's vehicles are; called after each step.
+
+        In SUMO they change lanes at once. Here they slide over.
+        """
+        names = ["ego", *(v for v in libsumo.vehicle.getIDList() if v != "ego")]
+        points = np.array([libsumo.vehicle.getPosition(name) for name in names])
+        near = np.flatnonzero(np.linalg.norm(points - points[0], axis=1) < _SIGHT_M)
+        along, aside = self.way.project(points[near])
+        places: dict[str, tuple[float, float]] = {}
+        lanes: dict[str, float] = {}
+        for index, s, d in zip(near, along, aside, strict=True):
+            name = names[index]
+            lanes[name] = float(d)
+            jump = float(d) - self._lane_d.get(name, float(d))
+            if 1.8 < abs(jump) < 6.0 and abs(d) < 25.0:
+                self._slides[name] = _Slide(self.slide_m(name) - jump)
+            places[name] = (float(s), float(d) + self._slide(name))
+        self._places, self._lane_d = places, lanes
+
+    def _slide(self, name: str) -> float:
+        slide = self._slides.get(name)
+        if slide is None:
+            return 0.0
+        pace = min(1.0, libsumo.vehicle.getSpeed(name) / _SLIDE_PACE_MPS)
+        slide.share += pace * _SUMO_STEP_S / _SLIDE_S
+        if slide.share >= 1.0:
+            del self._slides[name]
+        return slide.offset_m
+
+    def slide_m(self, name: str) -> float:
+        """How far to the left of its new lane a vehicle still is."""
+        slide = self._slides.get(name)
+        return 0.0 if slide is None else slide.offset_m
 
     def _drop_late_ones(self) -> None:
         """A vehicle for which there is no room does not come at all."""
@@ -170,6 +219,16 @@ class Stage:
         along = libsumo.vehicle.getSpeed(name) * float(np.cos(yaw - self.way.yaw(s_m)))
         length = libsumo.vehicle.getLength(name)
         return Actor(name, s_m, d_m, along, length, libsumo.vehicle.getRoadID(name))
+
+    def mind_the_old_lane(self) -> None:
+        """SUMO forgets at once what is ahead in the lane that the ego is still leaving."""
+        if abs(self.slide_m("ego")) < 0.5:
+            return
+        for actor in self.actors.values():
+            gap = actor.rear_m - self.ego_s
+            beside = abs(actor.d_m - self.ego_d)
+            if 0.0 < gap < 40.0 and beside < 2.0 and actor.vehicle_id not in self.ghosts:
+                self.wishes.append(Wish(gap + 1.0, max(2.5, actor.speed_mps)))
 
     def hold_others(self) -> None:
         """Lets SUMO's vehicles brake for the walls, and go on when these are gone."""

@@ -36,6 +36,10 @@ class Stretch:
         """The lanes that go on, counted from the right."""
         return range(self.edge.extra_lanes, len(self.edge.lanes))
 
+    def like(self, lane: int, other: Stretch) -> int:
+        """The lane here that goes on as that lane of another stretch."""
+        return lane - other.path_lane + self.path_lane
+
     def lane_d(self, lane: int) -> float:
         """The middle of a lane, left of the path."""
         return (lane - self.path_lane) * self.edge.lane_width_m

@@ -8,20 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["ATTRIBUTES", "SPEED_STEP_KMH", "distance_step_m", "is_right", "score_attributes"]
+from rsd_planner.simulation.phrases import distance_step_m
+
+__all__ = ["ATTRIBUTES", "SPEED_STEP_KMH", "is_right", "score_attributes"]
 
 ATTRIBUTES = ("side", "kind", "distance_m", "speed_kmh")
 SPEED_STEP_KMH = 5
 
 Named = Mapping[str, Mapping[str, str | int]]  # attributes by cause
-
-
-def distance_step_m(distance_m: float) -> int:
-    """The narrator's step at a distance: distances are told the more coarsely the farther."""
-    for limit, step in ((7, 1), (15, 2), (30, 3), (50, 5)):
-        if distance_m < limit:
-            return step
-    return 10
 
 
 def is_right(name: str, truth: str | int, said: str | int | None) -> bool:

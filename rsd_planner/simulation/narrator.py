@@ -10,7 +10,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from rsd_planner.simulation.phrases import CLAUSES, Phrases, cause_clause, decision_clause, sentence
+from rsd_planner.simulation.phrases import (
+    CLAUSES,
+    Phrases,
+    cause_clause,
+    decision_clause,
+    distance_step_m,
+    sentence,
+)
 from rsd_planner.simulation.view import (
     STANDING_MPS,
     HazardView,
@@ -41,6 +48,9 @@ __all__ = [
 DECISIONS = ("keep", "accelerate", "slow", "stop", "wait", "left", "right", "yield")
 MAX_WORDS = 45
 _MAX_CAUSES = 3
+_NEAR_M = 25.0
+_CRAWLING_MPS = 4.0
+_MOVES_MPS2 = 0.4
 _PASS_M = 80.0  # nothing farther is gone around yet
 
 
@@ -83,43 +93,54 @@ class Narrator:
         return self._compose(view, decision, causes, room)
 
     def _watch_passing(self, view: View, things: list[Thing]) -> None:
-        """Going around something begins with a move to the side and ends when it is gone."""
+        """Going around something begins with a move to the side, or with setting off near it, and
+        ends when it is gone."""
         ahead = next((t for t in things if t.role is Role.PASS and t.distance_m < _PASS_M), None)
         if ahead is None:
             self._passed = ""
-        else:
-            aside = view.sideways_mps if ahead.side == "left" else -view.sideways_mps
-            if aside > 0.3 or self._passed not in ("", ahead.name):
-                self._passed = ahead.name
+            return
+        aside = view.sideways_mps if ahead.side == "left" else -view.sideways_mps
+        slow = view.speed_mps < _CRAWLING_MPS and ahead.distance_m < _NEAR_M
+        sets_off = slow and view.next_acceleration_mps2 > _MOVES_MPS2
+        if aside > 0.3 or sets_off or self._passed not in ("", ahead.name):
+            self._passed = ahead.name
 
     def _decide(self, view: View, things: list[Thing]) -> tuple[str, list[Thing]]:
         """The decision and the things that explain it."""
         asking = [t for t in things if t.role is not Role.NONE]
-        standing = view.speed_mps < STANDING_MPS
-        go = [t for t in things if t.name == "light_green"]
         held = [t for t in asking if _holds(view, t)]
-        if standing:
-            moves = view.next_acceleration_mps2 > 0.4
-            # What holds the ego is told until it moves; a light and a lead until they let it go.
-            firm = [t for t in held if t.name.startswith(("light", "lead"))]
-            if firm or (held and not moves):
-                waits_for = firm or held
-                yields = any(t.role is Role.YIELD for t in held)
-                return ("yield", held) if yields else ("wait", waits_for)
-            return "accelerate", go
+        passed = [t for t in things if t.name == self._passed]
+        green = [t for t in things if t.name == "light_green"]
         braking = self._motion < 0
+        if view.speed_mps < STANDING_MPS:
+            return self._decide_standing(view, asking, held, passed) or ("accelerate", green)
         if braking and asking and asking[0].role is Role.YIELD:
             return "yield", asking
         if braking and _must_stop(asking):
             return "stop", asking
-        if self._passed:
-            passed = [t for t in things if t.name == self._passed]
+        if passed:
             return passed[0].side, passed
         if braking and asking:
             return "slow", asking
         if self._motion > 0 and not held:
-            return "accelerate", go
+            return "accelerate", green
         return "keep", []
+
+    @staticmethod
+    def _decide_standing(
+        view: View, asking: list[Thing], held: list[Thing], passed: list[Thing]
+    ) -> tuple[str, list[Thing]] | None:
+        """None if nothing visible keeps the ego from going."""
+        moves = view.next_acceleration_mps2 > _MOVES_MPS2
+        # A light and a lead are told until they let the ego go, all else until it goes.
+        firm = [t for t in held if t.name.startswith(("light", "lead"))]
+        if moves and passed and not firm:
+            return passed[0].side, passed
+        reasons = firm if moves else (held or asking)
+        if not reasons:
+            return None
+        yields = any(t.role is Role.YIELD for t in reasons)
+        return "yield" if yields else "wait", reasons
 
     def _causes(self, things: list[Thing]) -> tuple[Cause, ...]:
         keys = {"lead" if t.name.startswith("lead") else t.name for t in things}
@@ -156,9 +177,11 @@ class Narrator:
             goal = max(0, min(goal, speed - 5))
         elif decision == "stop":
             speed = max(5, speed)
-        if view.speed_mps < STANDING_MPS:
+        if decision in ("left", "right"):
+            speed = max(5, speed)
+        elif view.speed_mps < STANDING_MPS:
             speed = 0
-        elif decision == "yield":
+        elif decision in ("keep", "yield"):
             speed = max(5, speed)
         quantities = {"speed": speed, "goal": goal, "room": room_m}
         follows = causes[0].name.startswith("lead")
@@ -185,24 +208,17 @@ class Narrator:
     def _speed(self, key: str, speed_mps: float) -> int:
         """In steps of 5 km/h; the last step is kept until the speed is well outside of it."""
         kmh = 3.6 * speed_mps
-        if abs(kmh - self._values.get(key, -99)) > 2.8:
+        if abs(kmh - self._values.get(key, -99)) > 2.6:
             self._values[key] = 5 * round(kmh / 5)
         return self._values[key]
 
     def _distance(self, key: str, distance_m: float) -> int:
         """In steps that grow with the distance, sluggish in the same way."""
         last = self._values.get(key)
-        if last is None or abs(distance_m - last) > 0.6 * _step(last):
-            step = _step(distance_m)
+        if last is None or abs(distance_m - last) > 0.55 * distance_step_m(last):
+            step = distance_step_m(distance_m)
             self._values[key] = max(1, step * round(distance_m / step))
         return self._values[key]
-
-
-def _step(distance_m: float) -> int:
-    for limit, step in ((7, 1), (15, 2), (30, 3), (50, 5)):
-        if distance_m < limit:
-            return step
-    return 10
 
 
 def _with_hysteresis(motion: int, acceleration: float) -> int:

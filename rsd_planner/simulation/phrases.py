@@ -23,6 +23,7 @@ __all__ = [
     "Phrases",
     "cause_clause",
     "decision_clause",
+    "distance_step_m",
     "sentence",
 ]
 
@@ -201,6 +202,14 @@ DISTANCES = ("{distance_m} m ahead", "at {distance_m} m", "{distance_m} m away")
 JUST_AHEAD = "just ahead"  # in every way of speaking: a distance of 1 m
 CONNECTORS = (" because ", " as ", ": ")  # between the decision and its causes
 JOINTS = (", ", " and ")  # between causes
+
+
+def distance_step_m(distance_m: float) -> int:
+    """The step in which distances are told: the coarser the farther."""
+    for limit, step in ((7, 1), (15, 2), (30, 3), (60, 5)):
+        if distance_m < limit:
+            return step
+    return 10
 
 
 def decision_clause(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rsd_planner.evaluation.attributes import distance_step_m, is_right, score_attributes
+from rsd_planner.evaluation.attributes import is_right, score_attributes
+from rsd_planner.simulation.phrases import distance_step_m
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,19 @@ def test_a_blocked_lane_that_cannot_be_passed_is_stopped_for() -> None:
     assert tell(View(0.0, 0.0, hazards=blocked))[1] == "wait"
 
 
+def test_setting_off_near_what_blocks_the_lane_is_going_around_it() -> None:
+    cones = hazard(HazardKind.CONES, 14.0, "left")
+    assert tell(View(0.0, 0.0, hazards=cones))[1] == "wait"
+    assert tell(View(0.2, 1.2, hazards=cones))[1] == "left"
+    assert tell(View(1.5, 1.8, hazards=cones))[1] == "left"
+
+
+def test_standing_far_behind_a_queue_is_waiting() -> None:
+    lead, light = LeadView("car", 26.0, 0.0, True), LightView(LightState.RED, 32.0)
+    assert tell(View(0.0, 0.0, lead, light))[1] == "wait"
+    assert tell(View(0.2, 1.0, lead))[1] == "accelerate"
+
+
 def test_causes_are_told_nearest_first() -> None:
     cones = hazard(HazardKind.CONES, 30.0, "left")
     near, far = LeadView("car", 14.0, 8.0, False), LeadView("car", 35.0, 12.0, False)

@@ -114,7 +114,7 @@ class Narrator:
         braking = self._motion < 0
         if view.speed_mps < STANDING_MPS:
             return self._decide_standing(view, asking, held, passed) or ("accelerate", green)
-        if braking and asking and asking[0].role is Role.YIELD:
+        if braking and _must_yield(asking):
             return "yield", asking
         if braking and _must_stop(asking):
             return "stop", asking
@@ -251,6 +251,14 @@ def _holds(view: View, thing: Thing) -> bool:
         near = thing.distance_m < max(12.0, 2.5 * view.speed_mps)
         return near and view.speed_mps > thing.speed_mps - 0.5
     return thing.distance_m < max(40.0, 4.0 * view.speed_mps)
+
+
+def _must_yield(asking: list[Thing]) -> bool:
+    """Whether the nearest goes first, or blocks a lane that someone else takes first."""
+    if not asking:
+        return False
+    blocked = asking[0].name in ("blocked_lane", "cones")
+    return asking[0].role is Role.YIELD or (blocked and any(t.name == "oncoming" for t in asking))
 
 
 def _must_stop(asking: list[Thing]) -> bool:

@@ -161,6 +161,13 @@ def test_a_blocked_lane_that_cannot_be_passed_is_stopped_for() -> None:
     assert tell(View(0.0, 0.0, hazards=blocked))[1] == "wait"
 
 
+def test_oncoming_traffic_beside_what_blocks_the_lane_is_yielded_to() -> None:
+    blocked = hazard(HazardKind.BLOCKED_LANE, 15.0, "")
+    oncoming = hazard(HazardKind.ONCOMING, 45.0, "left")
+    assert tell(View(6.0, -2.0, hazards=blocked + oncoming))[1] == "yield"
+    assert tell(View(0.0, 0.0, hazards=blocked + oncoming))[1] == "yield"
+
+
 def test_setting_off_near_what_blocks_the_lane_is_going_around_it() -> None:
     cones = hazard(HazardKind.CONES, 14.0, "left")
     assert tell(View(0.0, 0.0, hazards=cones))[1] == "wait"

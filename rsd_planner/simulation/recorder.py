@@ -17,9 +17,8 @@ from rsd_planner.simulation.scene import (
 )
 from rsd_planner.simulation.traffic import EGO_MIN_GAP_M, KINDS
 
-__all__ = ["STEP_S", "Recorder"]
+__all__ = ["Recorder"]
 
-STEP_S = 0.05
 _SNAPSHOT_S = 0.1
 _SIGHT_M = 170.0
 _NO_LEAD = (HazardKind.CYCLIST, HazardKind.CUT_IN, HazardKind.MERGE)

@@ -141,6 +141,7 @@ def define_kinds(rng: np.random.Generator) -> None:
     libsumo.vehicletype.setLength("ego", 4.6)
     # At amber the expert decides whether it stops.
     libsumo.vehicletype.setParameter("ego", "jmDriveAfterYellowTime", "3.5")
+    libsumo.vehicletype.setActionStepLength("ego", 0.05)
     libsumo.vehicletype.setMinGap("ego", EGO_MIN_GAP_M)
     libsumo.vehicletype.setTau("ego", float(rng.uniform(1.0, 1.7)))
     libsumo.vehicletype.setAccel("ego", float(rng.uniform(1.6, 2.2)))
@@ -169,7 +170,7 @@ def enter_ego(start: Start) -> None:
 
 def add_traffic(
     road: RoadNetwork, rng: np.random.Generator, limits: dict[str, float], start: Start,
-    duration_s: float,
+    closed: Sequence[tuple[float, int]], duration_s: float,
 ) -> Callable[[float], None]:  # fmt: skip
     """Places the lead and others; returns a function that lets more traffic in over time."""
     if start.lead_gap_m is not None:
@@ -179,7 +180,7 @@ def add_traffic(
         libsumo.vehicle.setLaneChangeMode("lead", NO_LANE_CHANGES)
         libsumo.vehicle.setSpeedFactor("lead", float(rng.uniform(0.8, 1.0)))
     reach_m = start.s_m + max(limits.values()) * duration_s + 200.0
-    _fill_forward(road, rng, limits, start, reach_m)
+    _fill_forward(road, rng, limits, start, closed, reach_m)
     _fill_backward(road, rng, limits)
     return _inflow(road, rng, limits, duration_s)
 
@@ -203,6 +204,7 @@ def _fill_forward(
     rng: np.random.Generator,
     limits: dict[str, float],
     start: Start,
+    closed: Sequence[tuple[float, int]],
     reach_m: float,
 ) -> None:
     """Vehicles in the other lanes, and in the ego's lane only behind it: events come there."""
@@ -215,11 +217,18 @@ def _fill_forward(
             continue
         for lane in range(edge.extra_lanes, len(edge.lanes)):
             # Lanes are counted from the path's, which goes all the way.
-            same = lane - road.path_lanes[edge.edge_id] == _lane_from_path(road, start)
+            from_path = lane - road.path_lanes[edge.edge_id]
+            same = from_path == _lane_from_path(road, start)
+            ends = [s for s, which in closed if which == from_path]
             position = float(rng.uniform(10.0, spacing))
             while position < edge.length_m - 35.0:
                 ahead = low + position - start.s_m
-                if not -behind < ahead < (reach_m if same or len(edge.lanes) == 1 else 12.0):
+                queues = ahead > 0.0 and any(
+                    low + position < s < low + position + 400.0 for s in ends
+                )
+                if not queues and not -behind < ahead < (
+                    reach_m if same or len(edge.lanes) == 1 else 12.0
+                ):
                     speed = float(rng.uniform(0.6, 0.85)) * limits[edge.kind]
                     enter(f"v{count}", edge.edge_id, draw_kind(rng), lane, position, speed)
                     libsumo.vehicle.setLaneChangeMode(f"v{count}", NO_LANE_CHANGES)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rsd_planner.simulation.events.expert import Expert
 from rsd_planner.simulation.events.schedule import draw_events
-from rsd_planner.simulation.events.stage import Stage, Wish
+from rsd_planner.simulation.events.stage import STEP_S, Stage, Wish
 from rsd_planner.simulation.events.way import Way
 from rsd_planner.simulation.motion import FRONT_FROM_REAR_AXLE_M, smooth_motion
 from rsd_planner.simulation.network import (
@@ -25,7 +25,7 @@ from rsd_planner.simulation.network import (
     load_network,
     network_path,
 )
-from rsd_planner.simulation.recorder import STEP_S, Recorder
+from rsd_planner.simulation.recorder import Recorder
 from rsd_planner.simulation.scene import CameraMount, Drive, EgoTrack, Hazard, Snapshot, Weather
 from rsd_planner.simulation.traffic import (
     Start,
@@ -103,7 +103,7 @@ class _Run:
         enter_ego(start)
         for event in self._events:  # so early that traffic leaves room for what they place
             event.begin(self._stage)
-        self._inflow = add_traffic(road, rng, self._limits, start, duration_s)
+        self._inflow = add_traffic(road, rng, self._limits, start, self._stage.closed, duration_s)
         self._expert = Expert()
 
     def _start(self, rng: np.random.Generator, way: Way) -> Start:
@@ -122,7 +122,7 @@ class _Run:
         curves = [c for c in road.curves if c.start_m - 60.0 < s < c.end_m]
         speed = min([speed, *(c.speed_mps for c in curves)])
         gap = 5.0 + float(rng.uniform(1.2, 3.0)) * speed
-        has_lead = rng.random() < 0.45 and stretch.end_m - s > gap + 15.0
+        has_lead = rng.random() < 0.6 and stretch.end_m - s > gap + 15.0
         position = (s - stretch.start_m) / (stretch.end_m - stretch.start_m) * edge.length_m
         return Start(edge.edge_id, lane, position, s, speed, gap if has_lead else None)
 
@@ -145,6 +145,7 @@ class _Run:
         settle = round(_SETTLE_S / STEP_S)
         for step in range(steps + 1):
             self._inflow(step * STEP_S)
+            self._expert.drive()
             libsumo.simulationStep()
             self._stage.observe()
             time_s = (step - settle) * STEP_S
@@ -160,7 +161,7 @@ class _Run:
         for event in self._events:
             event.step(stage)
         stage.wishes.append(Wish(stage.way.length_m - 12.0 - stage.ego_s))  # the road ends
-        stage.mind_the_old_lane()
+        stage.mind_slides()
         stage.hold_others()
         self._expert.act(stage)
 

@@ -69,6 +69,7 @@ class BlockedLane(Event):
             libsumo.vehicle.setLength(ghost, block.length_m + _GHOST_M)
             libsumo.vehicle.setLaneChangeMode(ghost, 0)
             stage.ghosts.add(ghost)
+            stage.closed.append((block.s_m, self._lane - stretch.path_lane))
         stage.clear.append((block.s_m - 12.0, block.end_m + 4.0))
 
     def step(self, stage: Stage) -> None:

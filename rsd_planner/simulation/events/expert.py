@@ -9,7 +9,7 @@ from __future__ import annotations
 import libsumo
 import numpy as np
 
-from rsd_planner.simulation.events.stage import ACT_STEP_S, Stage, Wish
+from rsd_planner.simulation.events.stage import ACT_STEP_S, STEP_S, Stage, Wish
 
 __all__ = ["Expert"]
 
@@ -25,6 +25,7 @@ class Expert:
 
     def __init__(self) -> None:
         self._acceleration = 0.0
+        self._bounds = False  # whether it asks for less speed than SUMO's driver would choose
         self._asked: tuple[int, float] | None = None
         self._accel_mps2 = libsumo.vehicletype.getAccel("ego")
 
@@ -34,16 +35,23 @@ class Expert:
         wanted = min((self._for(stage.ego_speed, w) for w in stage.wishes), default=np.inf)
         if not np.isfinite(wanted) or (wanted >= self._accel_mps2 and self._acceleration > 0):
             libsumo.vehicle.setSpeed("ego", -1)
-            self._acceleration = libsumo.vehicle.getAcceleration("ego")
+            self._acceleration, self._bounds = libsumo.vehicle.getAcceleration("ego"), False
             return
         low = min(0.0, self._acceleration) - _JERK_MPS3 * ACT_STEP_S
         high = max(-0.5, self._acceleration) + _JERK_MPS3 * ACT_STEP_S
         if wanted < -3.0:
             low = -_HARDEST_MPS2
         acceleration = float(np.clip(wanted, max(low, -_HARDEST_MPS2), high))
-        acceleration = min(acceleration, self._accel_mps2)
-        libsumo.vehicle.setSpeed("ego", max(0.0, stage.ego_speed + acceleration * ACT_STEP_S))
-        self._acceleration = min(acceleration, libsumo.vehicle.getAcceleration("ego") + 0.6)
+        # SUMO may have gained less speed than was allowed.
+        gained = libsumo.vehicle.getAcceleration("ego") + _JERK_MPS3 * ACT_STEP_S
+        self._acceleration = min(acceleration, self._accel_mps2, max(gained, 0.0))
+        self._bounds = True
+
+    def drive(self) -> None:
+        """Called before each of SUMO's steps."""
+        if self._bounds:
+            speed = libsumo.vehicle.getSpeed("ego") + self._acceleration * STEP_S
+            libsumo.vehicle.setSpeed("ego", max(0.0, speed))
 
     def _for(self, speed: float, wish: Wish) -> float:
         if not wish.follow:

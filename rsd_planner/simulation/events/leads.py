@@ -79,6 +79,7 @@ class LeadLeaves(Event):
 
     def __init__(self, s_m: float, rng: np.random.Generator):
         self._s = s_m
+        self._changed = False
         self._left = bool(rng.random() < 0.5)
         self._name: str | None = None
         self._since_s = 0.0
@@ -101,7 +102,7 @@ class LeadLeaves(Event):
             libsumo.vehicle.setSpeedFactor(self._name, 1.3)
             if actor.s_m < stage.ego_s or abs(actor.d_m - stage.own_d()) > 2.6:
                 self._done(stage)
-            elif passed_s < 1.35:
+            elif not self._changed and actor.speed_mps > 5.0:
                 self._change(stage, actor)
         else:
             self._signal(stage, actor)
@@ -126,7 +127,8 @@ class LeadLeaves(Event):
     def _change(self, stage: Stage, actor: Actor) -> None:
         target = self._target(stage, actor)
         if target is not None:
-            libsumo.vehicle.changeLane(actor.vehicle_id, target, 5.0)
+            libsumo.vehicle.changeLane(actor.vehicle_id, target, 2.0)
+            self._changed = True
 
     def _done(self, stage: Stage) -> None:
         if self._name is not None:

@@ -6,7 +6,7 @@ import libsumo
 import numpy as np
 
 from rsd_planner.simulation.events.base import Event
-from rsd_planner.simulation.events.stage import ACT_STEP_S, Actor, Prop, Stage, Wish
+from rsd_planner.simulation.events.stage import STEP_S, Actor, Prop, Stage, Wish
 from rsd_planner.simulation.events.things import new_vehicle
 from rsd_planner.simulation.scene import Hazard, HazardKind
 from rsd_planner.simulation.traffic import KINDS, draw_kind, enter
@@ -56,7 +56,7 @@ class CutIn(Event):
             return
         near = [
             a for a in stage.actors.values()
-            if abs(a.d_m - d) < 1.0 and -6.0 < a.rear_m - stage.ego_s < 40.0
+            if abs(a.d_m - d) < 1.0 and -14.0 < a.rear_m - stage.ego_s < 50.0
             and not stage.is_oncoming(a) and a.vehicle_id not in stage.ghosts
             and stage.on_road(a) and a.speed_mps > 3.0 and not a.vehicle_id.startswith("rider")
         ]  # fmt: skip
@@ -65,12 +65,12 @@ class CutIn(Event):
                 stage, min(near, key=lambda a: abs(a.rear_m - stage.ego_s - 15.0)).vehicle_id
             )
             return
-        behind = stage.ego_s - 22.0
+        behind = stage.ego_s - 13.0
         lane = stage.ego_lane + (1 if self._side == "left" else -1)
-        if stage.is_free(d, behind - 25.0, behind + 12.0) and stage.way.stretch_at(behind):
+        if stage.is_free(d, behind - 20.0, behind + 12.0) and stage.way.stretch_at(behind):
             stretch = stage.way.stretch_at(behind)
             if stretch is not None and stretch.edge_id == stage.ego_edge:
-                speed = stage.ego_speed + 2.0
+                speed = stage.ego_speed + 3.5
                 if stage.spawn(self._name, self._kind, behind, lane, speed):
                     self._state = "comes"
                     return
@@ -134,9 +134,9 @@ class CutIn(Event):
             self._state = "over"
 
     def _keep_gap(self, stage: Stage, gap: float, faster_mps: float) -> None:
-        speed = stage.ego_speed + float(np.clip(0.35 * (self._gap - gap), -4.0, 4.5)) + faster_mps
+        speed = stage.ego_speed + float(np.clip(0.35 * (self._gap - gap), -4.0, 5.5)) + faster_mps
         now = libsumo.vehicle.getSpeed(self._name)
-        step = float(np.clip(speed - now, -2.5 * ACT_STEP_S, 2.2 * ACT_STEP_S))
+        step = float(np.clip(speed - now, -2.5 * STEP_S, 2.2 * STEP_S))
         libsumo.vehicle.setSpeed(self._name, max(1.0, now + step))
 
     def _move(self, stage: Stage) -> None:

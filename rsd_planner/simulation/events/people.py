@@ -28,7 +28,7 @@ class Crossing(Event):
     def __init__(self, name: str, s_m: float, side: str, waits: bool, rng: np.random.Generator):
         self._name, self._s, self._side, self._waits = name, s_m, side, waits
         self._speed = float(rng.uniform(1.2, 1.8))
-        self._patience_s = float(rng.uniform(1.5, 3.0))
+        self._patience_s = float(rng.uniform(2.0, 3.5))
         self._early_s = float(rng.uniform(1.5, 2.6))
         self._height = float(rng.uniform(1.55, 1.9))
         self._colour = clothes(rng)
@@ -65,7 +65,8 @@ class Crossing(Event):
         lane_s = max(0.0, reach) / self._speed
         if lead is not None and lead.rear_m < self._s + 1.0:
             return
-        if self._state == "stands" and self._waits and arrives_s < 5.5:
+        kindly = brake_for(stage.ego_speed, gap - 8.0) < 1.8
+        if self._state == "stands" and self._waits and arrives_s < 6.5 and kindly:
             self._state, self._since_s = "waits", stage.time_s
         if self._state == "waits":
             stage.report(Hazard(HazardKind.PEDESTRIAN_WAITING, (self._name,), gap, self._side))

@@ -24,7 +24,7 @@ class LightPlan(Event):
         self._green, self._amber = shows.index("g"), shows.index("y")
         # While the others have green, and their amber that ends it.
         self._red = (self._green + 3) % len(shows)
-        self._plan = str(rng.choice(["amber", "red", "green"], p=[0.55, 0.28, 0.17]))
+        self._plan = str(rng.choice(["amber", "red", "green"], p=[0.65, 0.25, 0.1]))
         self._amber_at_m = float(rng.uniform(18.0, 62.0))
         self._red_s = float(rng.uniform(1.0, 4.0))  # of standing before it
         self._green_at_m = float(rng.uniform(12.0, 45.0))

@@ -26,16 +26,16 @@ __all__ = ["draw_events"]
 # How much each is wanted, by kind of road.
 _MENUS: dict[str, dict[str, float]] = {
     "city": {
-        "walks": 2.6, "waits": 3.0, "cyclist": 0.9, "cut_in": 2.2, "blocked": 1.8, "cones": 2.0,
+        "walks": 2.6, "waits": 3.0, "cyclist": 0.9, "cut_in": 2.8, "blocked": 1.8, "cones": 2.0,
     },
     "oldtown": {
-        "walks": 2.2, "waits": 2.6, "cyclist": 1.0, "pull_out": 1.6, "blocked": 1.1, "cones": 1.1,
+        "walks": 2.2, "waits": 2.9, "cyclist": 1.0, "pull_out": 1.6, "blocked": 1.1, "cones": 1.1,
         "narrow": 1.8,
     },
     "rural": {"cyclist": 2.0, "blocked": 0.8, "cones": 0.8, "narrow": 0.6, "free": 1.2},
     "motorway": {"cut_in": 1.6, "blocked": 1.3, "cones": 1.6, "free": 0.6},
 }  # fmt: skip
-_GAP_M = (8.0, 35.0)
+_GAP_M = (5.0, 22.0)
 
 
 @dataclass
@@ -125,7 +125,7 @@ def _with_lead(draft: _Draft, stretch: Stretch) -> None:
     rng, speed = draft.rng, draft.speed(stretch)
     draft.events.append(LeadManners(draft.at_m, rng))
     draft.at_m += 5.0 * speed
-    if rng.random() < 0.65:
+    if rng.random() < 0.5:
         draft.events.append(LeadLeaves(draft.at_m, rng))
         draft.at_m += 4.0 * speed
         draft.has_lead = False

@@ -16,15 +16,15 @@ from rsd_planner.simulation.events.way import Way
 from rsd_planner.simulation.scene import Hazard, Obstacle, Pedestrian, Vehicle
 from rsd_planner.simulation.traffic import enter, vehicle_colour
 
-__all__ = ["ACT_STEP_S", "Actor", "Prop", "Stage", "Walker", "Wall", "Wish", "brake_for"]
+__all__ = ["ACT_STEP_S", "STEP_S", "Actor", "Prop", "Stage", "Walker", "Wall", "Wish", "brake_for"]
 
 ACT_STEP_S = 0.1
+STEP_S = 0.05  # of SUMO
 EGO_LENGTH_M = 4.6
 _SIGHT_M = 190.0
 _PENDING_S = 0.5
-_SUMO_STEP_S = 0.05
-_SLIDE_S = 3.4  # for a change of lanes, at this speed or faster
-_SLIDE_PACE_MPS = 4.0
+_SLIDE_S = 3.4  # for a change of lanes; longer on a motorway, and when slower than this
+_SLIDE_PACE_MPS = 3.0
 _OTHERS_BRAKE_MPS2 = 1.8
 
 
@@ -138,6 +138,7 @@ class Stage:
     obstacles: dict[str, Obstacle] = field(default_factory=dict)
     ghosts: set[str] = field(default_factory=set)  # in SUMO for its drivers only; not drawn
     clear: list[tuple[float, float]] = field(default_factory=list)  # no car is parked in there
+    closed: list[tuple[float, int]] = field(default_factory=list)  # s, lane from the path's
     crosswalks_m: list[float] = field(default_factory=list)
     indicators: dict[str, str] = field(default_factory=dict)
     offsets: dict[str, float] = field(default_factory=dict)  # of SUMO's vehicles, to the left
@@ -146,6 +147,7 @@ class Stage:
     walls: list[Wall] = field(default_factory=list)
     lane_wish: int | None = None  # the lane that the expert shall change to
     _held: set[str] = field(default_factory=set)
+    _wanted: dict[str, float] = field(default_factory=dict)  # speeds of others
     _places: dict[str, tuple[float, float]] = field(default_factory=dict)  # s, d
     _lane_d: dict[str, float] = field(default_factory=dict)
     _slides: dict[str, _Slide] = field(default_factory=dict)
@@ -195,8 +197,9 @@ class Stage:
         slide = self._slides.get(name)
         if slide is None:
             return 0.0
-        pace = min(1.0, libsumo.vehicle.getSpeed(name) / _SLIDE_PACE_MPS)
-        slide.share += pace * _SUMO_STEP_S / _SLIDE_S
+        speed = libsumo.vehicle.getSpeed(name)
+        pace = min(1.0, speed / _SLIDE_PACE_MPS)
+        slide.share += pace * STEP_S / (_SLIDE_S + 0.05 * max(0.0, speed - 10.0))
         if slide.share >= 1.0:
             del self._slides[name]
         return slide.offset_m
@@ -220,19 +223,25 @@ class Stage:
         length = libsumo.vehicle.getLength(name)
         return Actor(name, s_m, d_m, along, length, libsumo.vehicle.getRoadID(name))
 
-    def mind_the_old_lane(self) -> None:
-        """SUMO forgets at once what is ahead in the lane that the ego is still leaving."""
-        if abs(self.slide_m("ego")) < 0.5:
-            return
+    def mind_slides(self) -> None:
+        """SUMO forgets at once who is still on the way out of a lane."""
+        own = abs(self.slide_m("ego")) > 0.4
         for actor in self.actors.values():
             gap = actor.rear_m - self.ego_s
             beside = abs(actor.d_m - self.ego_d)
-            if 0.0 < gap < 40.0 and beside < 2.0 and actor.vehicle_id not in self.ghosts:
-                self.wishes.append(Wish(gap + 1.0, max(2.5, actor.speed_mps)))
+            slides = own or abs(self.slide_m(actor.vehicle_id)) > 0.4
+            if not slides or beside > 2.1 or actor.vehicle_id in self.ghosts:
+                continue
+            if 0.0 < gap < 40.0:
+                self.wishes.append(Wish(gap + 1.0, max(1.5, actor.speed_mps)))
+            behind = self.ego_s - EGO_LENGTH_M - actor.s_m
+            if own and 0.0 < behind < 3.0 + actor.speed_mps:
+                slower = min(actor.speed_mps, self.ego_speed)
+                self._wanted[actor.vehicle_id] = max(0.0, slower - 0.3)
 
     def hold_others(self) -> None:
         """Lets SUMO's vehicles brake for the walls, and go on when these are gone."""
-        wanted: dict[str, float] = {}
+        wanted, self._wanted = self._wanted, {}
         for wall in self.walls:
             for actor in self.actors.values():
                 gap = self._gap_to_wall(actor, wall)
@@ -241,7 +250,7 @@ class Stage:
                 speed = abs(actor.speed_mps)
                 needed = brake_for(speed, gap)
                 if needed > _OTHERS_BRAKE_MPS2 or gap < 2.0:
-                    slower = max(0.0, speed - needed * ACT_STEP_S) if gap > 0.3 else 0.0
+                    slower = max(0.0, speed - needed * STEP_S) if gap > 0.3 else 0.0
                     name = actor.vehicle_id
                     wanted[name] = min(slower, wanted.get(name, slower))
         for name in self._held - set(wanted):

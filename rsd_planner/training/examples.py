@@ -148,7 +148,7 @@ def _picture_of(template: NDArray[np.int64], start: int, end: int) -> NDArray[np
 def surprise_weights(
     coded: Mapping[str, Sequence[int]],
     often: Mapping[str, int],
-    least: float = 0.3,
+    least: float = 0.5,
     most: float = 3.0,
 ) -> dict[str, NDArray[np.float32]]:
     """Weights of each text's tokens in the loss, 1 on average over all texts.

@@ -100,7 +100,7 @@ def test_features_are_made_anew_for_other_weights(
 
 def test_tokens_that_always_follow_weigh_least() -> None:
     coded = {"keep because free": [1, 5, 7], "slow because lead": [2, 5, 8]}
-    weights = surprise_weights(coded, {"keep because free": 3, "slow because lead": 1})
+    weights = surprise_weights(coded, {"keep because free": 2, "slow because lead": 1})
     keep, slow = weights.values()
     assert keep[1] == keep[2] < keep[0] < slow[0]
-    assert (3 * keep.sum() + slow.sum()) / 12 == pytest.approx(1.0)
+    assert (2 * keep.sum() + slow.sum()) / 9 == pytest.approx(1.0)

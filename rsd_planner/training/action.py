@@ -86,11 +86,11 @@ def train_action(
         module.requires_grad_(True)
     actions, _ = true_actions(vla.action_space, examples.data)
     weights = frame_weights(examples.data, examples.frames[:, -1])
-    step_ticks = step_batches(len(examples), batch, 3, weights)
+    step_ticks = step_batches(len(examples), batch, schedule.batch_seed(3), weights)
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:
         ticks = runtime.share(step_ticks(step))
-        seed = step * 1024 + runtime.rank
+        seed = schedule.noise_seed(step, runtime.rank)
         silent = np.random.default_rng(seed).random(len(ticks)) < SILENT_SHARE
         context = _Context(vla, examples.batch(ticks, silent=silent), examples.text_start, runtime)
         wanted = actions[examples.frames[ticks, -1]].to(runtime.device)

@@ -74,7 +74,7 @@ def train_language(
     text = checkpoint.vla.text
     text_loss = TextLoss(examples, runtime)
     weights = frame_weights(examples.data, examples.frames[:, -1])
-    step_ticks = step_batches(len(examples), batch, 2, weights)
+    step_ticks = step_batches(len(examples), batch, schedule.batch_seed(2), weights)
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:
         newest = 1 if step < ONE_PICTURE_SHARE * schedule.steps else FRAMES
@@ -103,12 +103,12 @@ def train_jointly(
     data = examples.data
     text_loss = TextLoss(examples, runtime)
     weights = frame_weights(data, examples.frames[:, -1])
-    step_ticks = step_batches(len(examples), max(1, batch // RUN), 4, weights)
+    step_ticks = step_batches(len(examples), max(1, batch // RUN), schedule.batch_seed(4), weights)
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:
         ticks = _runs(runtime.share(step_ticks(step)), examples)
         frames, place = np.unique(examples.frames[ticks], return_inverse=True)
-        noise = torch.Generator().manual_seed(step * 1024 + runtime.rank)
+        noise = torch.Generator().manual_seed(schedule.noise_seed(step, runtime.rank))
         tokens = perception.tokens(data, frames, noise)
         shown = tokens[torch.from_numpy(place.reshape(len(ticks), -1)).to(tokens.device)]
         said, metrics = text_loss(examples.batch(ticks, pictures=shown))

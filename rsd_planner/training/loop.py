@@ -40,6 +40,7 @@ class Schedule:
     save_every_s: float = 90.0
     log_every: int = 20
     evaluations: int = 6  # on the way, the one at the end included
+    seed: int = 0
 
     def rate(self, step: int) -> float:
         """Linear warm-up, then cosine to 2 % of the peak."""
@@ -47,6 +48,14 @@ class Schedule:
             return self.learning_rate * (step + 1) / self.warmup
         done = (step - self.warmup) / max(1, self.steps - self.warmup)
         return self.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+    def batch_seed(self, stage: int) -> int:
+        """Seed of the order in which a stage sees its examples."""
+        return 16 * self.seed + stage
+
+    def noise_seed(self, step: int, rank: int) -> int:
+        """Seed of what is drawn within a step by one of several peers."""
+        return (self.seed << 40) + (step << 10) + rank
 
     def evaluates_after(self, step: int) -> bool:
         """Whether the model is to be evaluated when this step is done."""

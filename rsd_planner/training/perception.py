@@ -156,11 +156,11 @@ def train_perception(
     """Train `vla`'s vision tower on a set of drives; resumable."""
     weights = frame_weights(data, np.arange(len(data)))
     perception = Perception(vla, data, runtime, weights)
-    step_frames = step_batches(len(data), batch, 1, weights)
+    step_frames = step_batches(len(data), batch, schedule.batch_seed(1), weights)
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:
         frames = runtime.share(step_frames(step))
-        noise = torch.Generator().manual_seed(step * 1024 + runtime.rank)
+        noise = torch.Generator().manual_seed(schedule.noise_seed(step, runtime.rank))
         return perception.loss(frames, perception.tokens(data, frames, noise))
 
     def evaluate() -> Mapping[str, float]:

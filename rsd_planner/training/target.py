@@ -80,6 +80,7 @@ class TargetRun:
             min(warmup, steps // 4),
             save_every_s=self.save_every_s,
             evaluations=self.evaluations,
+            seed=self.seed,
         )
 
     def _init(self) -> None:

@@ -81,6 +81,7 @@ class Stage:
         self.label = NodePath("label")
         for scene in (self.seen, self.label):
             scene.setTwoSided(True)
+            scene.setBin("unsorted", 0)  # else what coincides is drawn in an order by chance
 
     def group(self, name: str, parent: Pair | None = None) -> Pair:
         """An empty pair to attach others to."""

@@ -151,7 +151,7 @@ def _showers(seed: int, size: tuple[int, int]) -> list[NDArray[np.uint8]]:
     rng = np.random.default_rng([seed, 5])
     width, height = size
     slant = float(rng.uniform(-0.25, 0.25))
-    showers = []
+    showers: list[NDArray[np.uint8]] = []
     for _ in range(_STREAK_BANK):
         shower = np.zeros((height, width, 3), np.uint8)
         for x, y, nearness, light in rng.random((_STREAKS, 4)):

@@ -26,7 +26,7 @@ _RATE_HZ = 100
 
 def _gaussian(values: NDArray[np.float64], sigma_steps: float) -> NDArray[np.float64]:
     """Smoothed along axis 0; the ends go on with the slope that they have."""
-    half = int(4 * sigma_steps) + 1
+    half = min(int(4 * sigma_steps) + 1, len(values) - 2)
     kernel = np.exp(-0.5 * (np.arange(-half, half + 1) / sigma_steps) ** 2)
     kernel /= kernel.sum()
     flat = values.reshape(len(values), -1)

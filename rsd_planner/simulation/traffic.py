@@ -220,8 +220,11 @@ def _fill_forward(
             from_path = lane - road.path_lanes[edge.edge_id]
             same = from_path == _lane_from_path(road, start)
             ends = [s for s, which in closed if which == from_path]
-            position = float(rng.uniform(10.0, spacing))
-            while position < edge.length_m - 35.0:
+            position, margin = (
+                float(rng.uniform(10.0, spacing)),
+                _junction_margin(limits[edge.kind]),
+            )
+            while position < edge.length_m - margin:
                 ahead = low + position - start.s_m
                 queues = ahead > 0.0 and any(
                     low + position < s < low + position + 400.0 for s in ends
@@ -240,6 +243,11 @@ def _lane_from_path(road: RoadNetwork, start: Start) -> int:
     return start.lane - road.path_lanes[start.edge_id]
 
 
+def _junction_margin(limit_mps: float) -> float:
+    """SUMO lets nobody begin so near to a junction that it could not stop there."""
+    return 12.0 + (0.85 * limit_mps) ** 2 / 5.0
+
+
 def _fill_backward(road: RoadNetwork, rng: np.random.Generator, limits: dict[str, float]) -> None:
     spacing = float(rng.uniform(45.0, 130.0))
     count = 0
@@ -250,8 +258,8 @@ def _fill_backward(road: RoadNetwork, rng: np.random.Generator, limits: dict[str
         for lane in range(len(edge.lanes)):
             # One lane a way: leave gaps for those who must use the other side.
             mean = spacing * (2.4 if len(edge.lanes) == 1 else 1.0)
-            position = float(rng.uniform(10.0, mean))
-            while position < edge.length_m - 35.0:
+            position, margin = float(rng.uniform(10.0, mean)), _junction_margin(limits[edge.kind])
+            while position < edge.length_m - margin:
                 speed = float(rng.uniform(0.6, 0.85)) * limits[edge.kind]
                 enter(f"o{count}", edge_id, draw_kind(rng), lane, position, speed)
                 count += 1

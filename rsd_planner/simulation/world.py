@@ -45,6 +45,7 @@ SNAPSHOT_STEP_S = 0.1
 FIRST_HELD_OUT_SEED = 100_000  # from there on only the networks that are held out are driven
 _SETTLE_S = 1.7  # and 0.3 s until the smooth motion begins
 _KIND_SHARES = {"city": 0.36, "oldtown": 0.22, "rural": 0.2, "motorway": 0.22}
+_HARBOUR_SHARE = 0.58  # of the drives that are held out: it has the people and the lights
 _WEATHERS = (Weather.CLEAR, Weather.OVERCAST, Weather.DUSK, Weather.FOG, Weather.RAIN)
 _WEATHER_SHARES = (0.3, 0.25, 0.15, 0.15, 0.15)
 
@@ -72,7 +73,7 @@ def _draw_network(seed: int, rng: np.random.Generator) -> str:
     kind = str(rng.choice(list(_KIND_SHARES), p=list(_KIND_SHARES.values())))
     share = float(rng.uniform())
     if seed >= FIRST_HELD_OUT_SEED:
-        return HELD_OUT[int(share * len(HELD_OUT))]
+        return HELD_OUT[0] if share < _HARBOUR_SHARE else HELD_OUT[1]
     names = [name for name in NETWORKS if load_network(name).kind == kind]
     return names[int(share * len(names))]
 

@@ -194,7 +194,7 @@ class SwerveAround(Event):
         way = max(gap, 0.0) + block.length_m + 14.0
         clear_s = way / self._speed + slower**2 / (2 * 1.8 * self._speed)
         rivals = []
-        for actor in stage.oncoming(max(stage.ego_s + 2.0, block.s_m - 10.0)):
+        for actor in stage.oncoming(max(stage.ego_s, block.s_m - 6.0)):
             speed, room = abs(actor.speed_mps), actor.s_m - block.end_m - _OTHERS_WAIT_M
             comes_s = (room + _OTHERS_WAIT_M - 14.0) / max(speed, 4.0)
             # Once the ego has waited, those wait who still can.

@@ -6,7 +6,7 @@ import libsumo
 import numpy as np
 
 from rsd_planner.simulation.events.base import Event
-from rsd_planner.simulation.events.stage import STEP_S, Actor, Prop, Stage, Wish
+from rsd_planner.simulation.events.stage import ACT_STEP_S, STEP_S, Actor, Prop, Stage, Wish
 from rsd_planner.simulation.events.things import new_vehicle
 from rsd_planner.simulation.scene import Hazard, HazardKind
 from rsd_planner.simulation.traffic import KINDS, draw_kind, enter
@@ -136,7 +136,7 @@ class CutIn(Event):
     def _keep_gap(self, stage: Stage, gap: float, faster_mps: float) -> None:
         speed = stage.ego_speed + float(np.clip(0.35 * (self._gap - gap), -4.0, 5.5)) + faster_mps
         now = libsumo.vehicle.getSpeed(self._name)
-        step = float(np.clip(speed - now, -2.5 * STEP_S, 2.2 * STEP_S))
+        step = float(np.clip(speed - now, -2.5 * STEP_S, 2.4 * ACT_STEP_S))
         libsumo.vehicle.setSpeed(self._name, max(1.0, now + step))
 
     def _move(self, stage: Stage) -> None:
@@ -253,7 +253,6 @@ class PullOut(Event):
             self._state = "over"
             return
         if stage.spawn(self._name, self._kind, self._s, 0, 0.5):
-            del stage.props[self._name]
             stage.offsets[self._name] = self._d
             self._state, self._since_s = "drives", stage.time_s
 
@@ -261,8 +260,11 @@ class PullOut(Event):
         actor = stage.actors.get(self._name)
         out_s = stage.time_s - self._since_s
         if actor is None:
-            stage.offsets[self._name] = self._d
+            if out_s > 1.0:
+                stage.indicators.pop(self._name, None)
+                self._state = "over"
             return
+        stage.props.pop(self._name, None)
         share = float(np.clip(out_s / 3.2, 0.0, 1.0))
         stage.offsets[self._name] = self._d * (1.0 - share**2 * (3 - 2 * share))
         if out_s < 4.0:

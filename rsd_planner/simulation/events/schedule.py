@@ -26,16 +26,17 @@ __all__ = ["draw_events"]
 # How much each is wanted, by kind of road.
 _MENUS: dict[str, dict[str, float]] = {
     "city": {
-        "walks": 2.6, "waits": 3.0, "cyclist": 0.9, "cut_in": 2.8, "blocked": 1.8, "cones": 2.0,
+        "walks": 2.0, "waits": 2.8, "cyclist": 1.2, "cut_in": 4.5, "blocked": 1.8, "cones": 2.0,
     },
     "oldtown": {
-        "walks": 2.2, "waits": 2.9, "cyclist": 1.0, "pull_out": 1.6, "blocked": 1.1, "cones": 1.1,
+        "walks": 1.9, "waits": 3.4, "cyclist": 1.0, "pull_out": 1.6, "blocked": 1.1, "cones": 1.1,
         "narrow": 1.8,
     },
     "rural": {"cyclist": 2.0, "blocked": 0.8, "cones": 0.8, "narrow": 0.6, "free": 1.2},
     "motorway": {"cut_in": 1.6, "blocked": 1.3, "cones": 1.6, "free": 0.6},
 }  # fmt: skip
-_GAP_M = (5.0, 22.0)
+_GAP_M = (4.0, 20.0)
+_PACE = {"city": 0.6, "oldtown": 0.65, "rural": 0.75, "motorway": 0.9}
 
 
 @dataclass
@@ -56,7 +57,8 @@ class _Draft:
         return f"{what}{self.names}"
 
     def speed(self, stretch: Stretch) -> float:
-        return 0.8 * self.limits[stretch.edge.kind]
+        """About how fast the ego gets on, stops included."""
+        return _PACE[stretch.edge.kind] * self.limits[stretch.edge.kind]
 
     def place(self, from_m: float, before_m: float, after_m: float) -> Stretch | None:
         """Moves on to the next place that has so much of its edge around it."""
@@ -74,7 +76,7 @@ def draw_events(
     """The events of a drive that begins at `start`, in no order of importance."""
     road = way.road
     lane = start.lane - road.path_lanes[start.edge_id]
-    draft = _Draft(way, rng, limits, start.s_m + 25.0, lane, start.lead_gap_m is not None)
+    draft = _Draft(way, rng, limits, start.s_m + 15.0, lane, start.lead_gap_m is not None)
     end_m = start.s_m + duration_s * max(limits[e.kind] for e in road.forward)
     _rules(draft, end_m)
     places = [(r.start_m, r) for r in road.ramps if r.entry and r.start_m > start.s_m + 60.0]
@@ -125,7 +127,7 @@ def _with_lead(draft: _Draft, stretch: Stretch) -> None:
     rng, speed = draft.rng, draft.speed(stretch)
     draft.events.append(LeadManners(draft.at_m, rng))
     draft.at_m += 5.0 * speed
-    if rng.random() < 0.5:
+    if rng.random() < 0.65:
         draft.events.append(LeadLeaves(draft.at_m, rng))
         draft.at_m += 4.0 * speed
         draft.has_lead = False
@@ -154,7 +156,7 @@ def _add_event(draft: _Draft, choice: str, stretch: Stretch) -> None:
 
 def _add_crossing(draft: _Draft, waits: bool, stretch: Stretch) -> None:
     rng = draft.rng
-    place = draft.place(draft.at_m + 3.6 * draft.speed(stretch), 30.0, 12.0)
+    place = draft.place(draft.at_m + 3.8 * draft.speed(stretch), 20.0, 10.0)
     if place is None or place.edge.kind not in ("city", "oldtown"):
         return
     wide = len(place.edge.lanes) > 1
@@ -182,7 +184,7 @@ def _add_block(draft: _Draft, choice: str, stretch: Stretch) -> None:
     longest = 26.0 if len(stretch.edge.lanes) > 1 or choice == "narrow" else 17.0
     length = 6.0 if choice == "blocked" else float(rng.uniform(11.0, longest))
     ahead = (4.5 if len(stretch.edge.lanes) > 1 else 4.0) * draft.speed(stretch)
-    place = draft.place(draft.at_m + ahead, 45.0, length + 28.0)
+    place = draft.place(draft.at_m + ahead, 38.0, length + 24.0)
     if place is None:
         return
     block = Block(draft.name(choice), draft.at_m, length, cones)

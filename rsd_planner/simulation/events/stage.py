@@ -245,7 +245,7 @@ class Stage:
         for wall in self.walls:
             for actor in self.actors.values():
                 gap = self._gap_to_wall(actor, wall)
-                if gap is None or not -0.5 < gap < 70.0:
+                if gap is None or not -2.8 < gap < 70.0:
                     continue
                 speed = abs(actor.speed_mps)
                 needed = brake_for(speed, gap)
@@ -343,8 +343,9 @@ class Stage:
         if twin not in self.way.road.backward:
             return None
         edge = self.way.road.edge(twin)
-        share = (stretch.end_m - s_m) / (stretch.end_m - stretch.start_m)
-        return twin, share * edge.length_m
+        position = (stretch.end_m - s_m) / (stretch.end_m - stretch.start_m) * edge.length_m
+        # Not so near to a junction that SUMO refuses.
+        return (twin, position) if 8.0 < position < edge.length_m - 35.0 else None
 
     def remove(self, name: str) -> None:
         """Takes a vehicle out of SUMO, if it is there."""

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rsd_planner.simulation import cars, people
 from rsd_planner.simulation.barriers import obstacle
@@ -25,7 +24,7 @@ from rsd_planner.simulation.scene import (
     Snapshot,
     Vehicle,
 )
-from rsd_planner.simulation.stage import Pair, Stage
+from rsd_planner.simulation.stage import Eye, Pair, Stage
 
 __all__ = ["FLASHES_HZ", "HAZARD_CLASSES", "Actors", "is_flash"]
 
@@ -43,6 +42,8 @@ HAZARD_CLASSES = {
 }
 _SHADOW_ORDER = 20  # above every layer of the ground
 _FULL_PACE_MPS = 1.0
+_SIGHT_M = 200.0
+_RADIUS_M = 5.0  # of the longest vehicle
 _SIDES = {"left": (1,), "right": (-1,), "both": (1, -1)}
 
 
@@ -57,11 +58,12 @@ class _Actor:
 
     root: Pair
     parts: list[Pair]  # all that carry colour, for the fog
-    brake: dict[bool, Pair] = field(default_factory=dict)
+    brake: dict[bool, Pair] = field(default_factory=dict)  # a parked vehicle has no lit ones
     indicators: dict[int, Pair] = field(default_factory=dict)
     limbs: list[tuple[Limb, Pair]] = field(default_factory=list)
     stride_m: float = 1.0
     at_m: tuple[float, float] = (0.0, 0.0)
+    shown: tuple[bool, bool] = (True, True)  # in the picture, in the label
 
 
 class Actors:
@@ -77,9 +79,10 @@ class Actors:
         for thing in drive.obstacles:
             self._place_obstacle(thing)
         self._marked: set[str] = set()
+        self._in_sight: list[_Actor] = []
 
-    def show(self, snapshot: Snapshot) -> None:
-        """Moves, lights and labels all actors."""
+    def show(self, snapshot: Snapshot, eye: Eye) -> None:
+        """Moves, lights and labels all actors, and hides those that the eye cannot see."""
         hazards: dict[str, PixelClass] = {}
         for hazard in snapshot.hazards:
             for actor_id in hazard.actor_ids:
@@ -99,12 +102,31 @@ class Actors:
         self._update_standing(hazards, flash)
         for name in [n for n in self._actors if n not in present]:
             self._actors.pop(name).root.remove()
+        self._hide_unseen(eye)
 
-    def fog(self, eye_m: NDArray[np.float64]) -> None:
-        """Paints the fog over all actors as seen from `eye_m` (2,)."""
-        for actor in self._actors.values():
+    def fog(self, eye: Eye) -> None:
+        """Paints the fog over all actors that `show` has left in sight."""
+        for actor in self._in_sight:
+            at = np.array(actor.at_m)
             for part in actor.parts:
-                self._stage.fog(part, eye_m, np.array(actor.at_m))
+                if not part.seen.isHidden():
+                    self._stage.fog(part, eye.at_m, at)
+
+    def _hide_unseen(self, eye: Eye) -> None:
+        """In fog only the picture misses what is far away; the label knows no weather."""
+        actors = list(self._actors.values())
+        places = np.array([actor.at_m for actor in actors]).reshape(-1, 2)
+        labelled = eye.sees(places, _RADIUS_M, _SIGHT_M)
+        seen = labelled & eye.sees(places, _RADIUS_M, self._stage.sight_m)
+        self._in_sight = []
+        for actor, in_label, in_picture in zip(actors, labelled, seen, strict=True):
+            shown = bool(in_picture), bool(in_label)
+            if shown != actor.shown:
+                actor.root.seen.show() if in_picture else actor.root.seen.hide()
+                actor.root.label.show() if in_label else actor.root.label.hide()
+                actor.shown = shown
+            if in_picture:
+                self._in_sight.append(actor)
 
     def _update_standing(self, hazards: dict[str, PixelClass], flash: bool) -> None:
         """Standing things change only their label and their flashing lamps."""
@@ -125,12 +147,13 @@ class Actors:
         actor.at_m = (vehicle.x_m, vehicle.y_m)
         actor.root.set_class(kind)
         self._move_limbs(actor, vehicle)
-        if not actor.brake:
+        if vehicle.kind == "cyclist":
             return
-        for lit, lamps in actor.brake.items():
-            lamps.show(lit is vehicle.brake_lamp)
-        lamp = PixelClass.LEAD_BRAKE_LAMP_ON if lead else PixelClass.BRAKE_LAMP_ON
-        actor.brake[True].set_class(lamp)
+        if True in actor.brake:
+            for lit, lamps in actor.brake.items():
+                lamps.show(lit is vehicle.brake_lamp)
+            lamp = PixelClass.LEAD_BRAKE_LAMP_ON if lead else PixelClass.BRAKE_LAMP_ON
+            actor.brake[True].set_class(lamp)
         self._flash(actor, vehicle, flash)
 
     def _flash(self, actor: _Actor, vehicle: Vehicle, flash: bool) -> None:
@@ -175,7 +198,7 @@ class Actors:
         driven = not vehicle.parked
         body = cars.body(vehicle.kind, size, vehicle.colour_rgb, 0.5 * look.sun, driven)
         actor = self._make([body], size, vehicle.vehicle_id)
-        for lit in (True, False):
+        for lit in (True, False) if driven else (False,):
             mesh = cars.brake_lamps(vehicle.kind, size, lit, look.night and driven)
             actor.brake[lit] = self._stage.attach(mesh, "brake", actor.root)
             actor.parts.append(actor.brake[lit])

@@ -10,7 +10,7 @@ from rsd_planner.simulation.classes import PixelClass
 from rsd_planner.simulation.mesh import Mesh
 from rsd_planner.simulation.network import load_network
 from rsd_planner.simulation.scene import Drive, LightState, Snapshot
-from rsd_planner.simulation.stage import Pair, Stage
+from rsd_planner.simulation.stage import Eye, Pair, Stage
 from rsd_planner.simulation.weather import Look
 
 __all__ = ["Surroundings"]
@@ -18,7 +18,7 @@ __all__ = ["Surroundings"]
 _SIGHT_M = 330.0
 _LABEL_SIGHT_M = 170.0  # what is farther away has too few pixels to be a cause, or to hide one
 _GROUND_CELL_M = 70.0
-_FOG_SIGHTS = 1.4  # so many visibilities away everything is fog
+_SIGNAL_RADIUS_M = 40.0  # from a stop line to the heads beyond the junction
 _GRASS = (124, 134, 104)
 _RADIUS_M = 250.0
 _LIT = {
@@ -38,31 +38,37 @@ class Surroundings:
         self._backdrop = [stage.attach(sky, "sky"), stage.attach(ground, "plain")]
         for order, pair in enumerate(self._backdrop):
             pair.paint_in_order(order)
-        self._cells: list[tuple[NDArray[np.float64], float, Pair]] = []
         layers = [layer.split(_GROUND_CELL_M) for layer in scenery.ground_layers(road)]
         layers.append([scenery.crosswalk(road, at_m) for at_m in drive.crosswalks_m])
+        cells = []
         for order, meshes in enumerate(layers):
             for mesh in meshes:
-                self._add_cell(mesh).paint_in_order(2 + order)
-        for mesh in scenery.upright_cells(road, drive.seed, stage.look.sun, drive.limit_mps):
-            self._add_cell(mesh)
-        self._middles = np.array([middle for middle, _, _ in self._cells])
-        self._radii = np.array([radius for _, radius, _ in self._cells])
+                cells.append(self._add_cell(mesh))
+                cells[-1][0].paint_in_order(2 + order)
+        uprights = scenery.upright_cells(road, drive.seed, stage.look.sun, drive.limit_mps)
+        cells += [self._add_cell(mesh) for mesh in uprights]
+        self._cells = [pair for pair, _, _ in cells]
+        self._middles = np.array([middle for _, middle, _ in cells])  # (cells, 2)
+        self._radii = np.array([radius for _, _, radius in cells])
+        self._seen: NDArray[np.bool_] = np.ones(len(cells), bool)
+        self._labelled: NDArray[np.bool_] = self._seen
         self._lamps = [
             {state: stage.attach(scenery.lamp_disc(road, s, state), "lamp") for state in _LIT}
             for s in road.signals
         ]
-        self._lamp_places = [signal.stop_points.mean(axis=0) for signal in road.signals]
+        self._stops = np.array([signal.stop_points.mean(axis=0) for signal in road.signals])
 
-    def show(self, snapshot: Snapshot, eye_m: NDArray[np.float64]) -> None:
-        """Moves the backdrop, leaves out what is too far from the eye (2,), switches the lights."""
+    def show(self, snapshot: Snapshot, eye: Eye) -> None:
+        """Moves the backdrop, leaves out what the eye cannot see, switches the lights."""
         for pair in self._backdrop:
             pair.place(snapshot.ego_x_m, snapshot.ego_y_m, 0.0)
-        away = self._away(eye_m)
-        sight = min(_SIGHT_M, _FOG_SIGHTS * self._stage.look.visibility_m)
-        for (_, _, pair), distance in zip(self._cells, away, strict=True):
-            pair.seen.show() if distance < sight else pair.seen.hide()
-            pair.label.show() if distance < _LABEL_SIGHT_M else pair.label.hide()
+        seen = eye.sees(self._middles, self._radii, min(_SIGHT_M, self._stage.sight_m))
+        labelled = eye.sees(self._middles, self._radii, _LABEL_SIGHT_M)
+        for index in np.flatnonzero((seen != self._seen) | (labelled != self._labelled)):
+            pair = self._cells[index]
+            pair.seen.show() if seen[index] else pair.seen.hide()
+            pair.label.show() if labelled[index] else pair.label.hide()
+        self._seen, self._labelled = seen, labelled
         ahead = snapshot.light_ahead.signal if snapshot.light_ahead else -1
         for index, lamps in enumerate(self._lamps):
             now = snapshot.lights[index]
@@ -70,33 +76,26 @@ class Surroundings:
                 pair.show(state is now)
             lamps[now].set_class(_LIT[now] if index == ahead else PixelClass.OTHER_LIGHT)
 
-    def fog(self, eye_m: NDArray[np.float64]) -> None:
-        """Paints the fog over all that is near enough to be seen from `eye_m` (2,)."""
+    def fog(self, snapshot: Snapshot, eye: Eye) -> None:
+        """Paints the fog over all that `show` has left in sight."""
         origin = np.zeros(2)
-        sight = _FOG_SIGHTS * self._stage.look.visibility_m
-        for (_, _, pair), distance in zip(self._cells, self._away(eye_m), strict=True):
-            if distance < sight:
-                self._stage.fog(pair, eye_m, origin)
+        for index in np.flatnonzero(self._seen):
+            self._stage.fog(self._cells[index], eye.at_m, origin)
         self._stage.fog(self._backdrop[1], origin, origin)
-        for lamps, place in zip(self._lamps, self._lamp_places, strict=True):
-            near = float(np.linalg.norm(place - eye_m)) < sight + _GROUND_CELL_M
-            for pair in lamps.values():
-                if near:
-                    self._stage.fog(pair, eye_m, origin)
-                else:
-                    pair.seen.hide()
+        if not self._lamps:
+            return
+        near = eye.sees(self._stops, _SIGNAL_RADIUS_M, self._stage.sight_m)
+        for index, lamps in enumerate(self._lamps):
+            lit = lamps[snapshot.lights[index]]
+            if near[index]:
+                self._stage.fog(lit, eye.at_m, origin)
+            else:
+                lit.seen.hide()
 
-    def _add_cell(self, mesh: Mesh) -> Pair:
+    def _add_cell(self, mesh: Mesh) -> tuple[Pair, NDArray[np.float64], float]:
         middle = mesh.middle()[:2]
         radius = float(np.linalg.norm(mesh.points()[:, :2] - middle, axis=1).max())
-        pair = self._stage.attach(mesh, "cell")
-        self._cells.append((middle, radius, pair))
-        return pair
-
-    def _away(self, eye_m: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The distance to the nearest edge of each cell, roughly."""  # (cells,)
-        away: NDArray[np.float64] = np.linalg.norm(self._middles - eye_m, axis=1) - self._radii
-        return away
+        return self._stage.attach(mesh, "cell"), middle, radius
 
 
 def _sky(look: Look) -> Mesh:

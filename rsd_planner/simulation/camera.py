@@ -31,7 +31,7 @@ from rsd_planner.simulation.actors import Actors
 from rsd_planner.simulation.backdrop import Surroundings
 from rsd_planner.simulation.classes import CLASS_STEP
 from rsd_planner.simulation.scene import CameraMount, Drive, Snapshot
-from rsd_planner.simulation.stage import Stage
+from rsd_planner.simulation.stage import Eye, Stage
 from rsd_planner.simulation.weather import Finish, look_of
 from rsd_planner.types import CameraModel
 
@@ -163,9 +163,9 @@ class CameraRenderer:
         """All cameras' pictures by name."""
         eye = self._pose_cameras(snapshot)
         self._surroundings.show(snapshot, eye)
-        self._actors.show(snapshot)
-        if np.isfinite(self._visibility_m):
-            self._surroundings.fog(eye)
+        self._actors.show(snapshot, eye)
+        if self._stage.foggy:
+            self._surroundings.fog(snapshot, eye)
             self._actors.fog(eye)
         self._engine.renderFrame()
         return {name: self._picture(*views, snapshot) for name, views in self._views.items()}
@@ -178,14 +178,13 @@ class CameraRenderer:
         classes = ((levels.astype(np.uint16) + CLASS_STEP // 2) // CLASS_STEP).astype(np.uint8)
         return Picture(image, classes, self._visibility_m)
 
-    def _pose_cameras(self, snapshot: Snapshot) -> NDArray[np.float64]:
-        """Moves all cameras; returns where they are, (2,)."""
+    def _pose_cameras(self, snapshot: Snapshot) -> Eye:
         yaw = snapshot.ego_yaw_rad
-        x = snapshot.ego_x_m + _AHEAD_M * np.cos(yaw)
-        y = snapshot.ego_y_m + _AHEAD_M * np.sin(yaw)
+        ahead = np.array([np.cos(yaw), np.sin(yaw)])
+        x, y = np.array([snapshot.ego_x_m, snapshot.ego_y_m]) + _AHEAD_M * ahead
         heading = float(np.rad2deg(yaw)) - 90.0
         height, pitch = self._mount.height_m, -self._mount.pitch_down_deg
         for views in self._views.values():
             for view in views:
                 view.camera.setPosHpr(x, y, height, heading + view.yaw_deg, pitch, 0.0)
-        return np.array([x, y])
+        return Eye(np.array([x, y]), ahead)

@@ -15,9 +15,28 @@ from rsd_planner.simulation.classes import CLASS_STEP, PixelClass
 from rsd_planner.simulation.mesh import Mesh, recolour
 from rsd_planner.simulation.weather import Look
 
-__all__ = ["Pair", "Stage"]
+__all__ = ["Eye", "Pair", "Stage"]
+
+_FOG_SIGHTS = 1.4  # so many visibilities away everything is fog
 
 _LAMP_THINNESS = 0.6  # fog seems thinner to lamps
+
+
+@dataclass(frozen=True)
+class Eye:
+    """Where the cameras are and where the front one looks to."""
+
+    at_m: NDArray[np.float64]  # (2,)
+    ahead: NDArray[np.float64]  # (2,) of length one
+
+    def sees(
+        self, places_m: NDArray[np.float64], radii_m: float | NDArray[np.float64], sight_m: float
+    ) -> NDArray[np.bool_]:
+        """Which discs (n, 2) around places reach into the half circle before the eye, (n,)."""
+        away = places_m - self.at_m
+        near = np.hypot(away[:, 0], away[:, 1]) - radii_m < sight_m
+        seen: NDArray[np.bool_] = near & (away @ self.ahead + radii_m > 0.0)
+        return seen
 
 
 @dataclass
@@ -77,6 +96,8 @@ class Stage:
 
     def __init__(self, look: Look) -> None:
         self.look = look
+        self.foggy = bool(np.isfinite(look.visibility_m))
+        self.sight_m = _FOG_SIGHTS * look.visibility_m  # nothing shows beyond it
         self.seen = NodePath("seen")
         self.label = NodePath("label")
         for scene in (self.seen, self.label):
@@ -93,7 +114,7 @@ class Stage:
         seen, label = mesh.nodes(name, self.look.tone)
         over = (parent.seen, parent.label) if parent else (self.seen, self.label)
         pair = Pair(over[0].attachNewNode(seen), over[1].attachNewNode(label))
-        if np.isfinite(self.look.visibility_m):
+        if self.foggy:
             colours = np.repeat(mesh.colours(self.look.tone).astype(float), 4, axis=0)
             thinness = np.where(mesh.shining(), _LAMP_THINNESS, 1.0)
             pair.foggy.append(_Foggy(seen, mesh.points(), colours, thinness))

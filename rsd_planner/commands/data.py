@@ -6,6 +6,7 @@ Drives that are there already are kept, so a run that was stopped goes on where 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from rsd_planner.errors import CommandError
@@ -47,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
             "install the extra with `pip install 'rsd_planner[sim]'`"
         ) from error
     seeds = range(args.first_seed, args.first_seed + args.drives)
-    make_shards(args.out, seeds, args.processes, args.seconds)
-    print(f"{args.out / 'README.md'} says what the {args.drives} drives hold")
-    return 0
+    failed = make_shards(args.out, seeds, args.processes, args.seconds)
+    for seed, what in sorted(failed.items()):
+        print(f"seed {seed} was left out: {what}", file=sys.stderr)
+    print(f"{args.out / 'README.md'} says what the {args.drives - len(failed)} drives hold")
+    return 1 if failed else 0

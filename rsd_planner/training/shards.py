@@ -8,10 +8,10 @@ shard that has it is whole. `data.DriveSet` reads them.
 
 from __future__ import annotations
 
+import functools
 import json
-import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from rsd_planner.simulation.record import START_NS, RecordedDrive, record_drive
 from rsd_planner.simulation.scene import EgoTrack
 from rsd_planner.simulation.text_changes import novel_frames
 from rsd_planner.training.card import write_card
+from rsd_planner.training.drive_pool import run_seeds
 from rsd_planner.types import CameraModel
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 FORMAT = 1
+PATIENCE_S = 180.0  # a drive takes a few seconds
 TICK_HZ = 5
 PICTURE_SIZE = (128, 256)  # height, width
 HISTORY_STEPS, FUTURE_STEPS, STEP_S = 16, 64, 0.1
@@ -50,31 +52,28 @@ HISTORY_STEPS, FUTURE_STEPS, STEP_S = 16, 64, 0.1
 
 def make_shards(
     folder: Path, seeds: Sequence[int], processes: int = 2, duration_s: float = 30.0
-) -> None:
-    """Makes the shard of every seed that has none yet, several at once, and the data card."""
+) -> dict[int, str]:
+    """Makes the shard of every seed that has none yet, several at once, and the data card.
+
+    Returns what went wrong with a seed, by seed; such a drive is left out.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    todo = [(seed, duration_s, folder) for seed in seeds if not _shard_path(folder, seed).exists()]
+    todo = [seed for seed in seeds if not _shard_path(folder, seed).exists()]
+    task = functools.partial(_make_one, duration_s=duration_s, folder=folder)
+    failed: dict[int, str] = {}
     columns = ("drives", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         bar = progress.add_task("drives", total=len(seeds), completed=len(seeds) - len(todo))
-        for _ in _run(todo, processes):
+        for seed, what in run_seeds(task, todo, processes, PATIENCE_S):
+            if what:
+                failed[seed] = what
             progress.advance(bar)
     write_card(folder)
+    return failed
 
 
-def _run(todo: list[tuple[int, float, Path]], processes: int) -> Iterator[int]:
-    if processes <= 1:
-        yield from map(_make_one, todo)
-        return
-    # Spawned, not forked: libsumo and the renderer keep state in the process.
-    with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=20) as pool:
-        yield from pool.imap_unordered(_make_one, todo)
-
-
-def _make_one(task: tuple[int, float, Path]) -> int:
-    seed, duration_s, folder = task
+def _make_one(seed: int, duration_s: float, folder: Path) -> None:
     write_shard(record_drive(seed, duration_s, fps=TICK_HZ), folder)
-    return seed
 
 
 def _shard_path(folder: Path, seed: int) -> Path:

@@ -19,11 +19,13 @@ __all__ = ["Figure", "Limb", "cyclist", "pedestrian", "swing_deg"]
 _LARGER = 1.1
 _SKIN = (232, 186, 156)
 _HAIRS = ((52, 36, 28), (28, 26, 26), (140, 98, 52), (178, 172, 164))
-_TROUSERS = ((34, 38, 56), (40, 40, 44), (74, 66, 56))
+_TROUSERS = ((72, 98, 152), (46, 48, 62), (164, 146, 116))
 _SHOES = (236, 236, 230)
 _FRAMES = ((206, 40, 44), (36, 84, 178), (30, 132, 84), (226, 226, 220))
 _TYRE = (24, 24, 26)
 _HELMET = (248, 248, 244)
+_SATURATION = 1.3
+_BRIGHT = 225.0  # of the strongest colour of a jacket
 _PERSON = PixelClass.PEDESTRIAN
 _RIDER = PixelClass.CYCLIST
 _STRIDE_M = 1.5  # two steps
@@ -66,7 +68,7 @@ def pedestrian(height_m: float, colour: Colour) -> Figure:
     chest = _rectangle(0.085 * h, wide, shoulder - 0.06 * h)
     body.prism(waist, chest, jacket, _PERSON, lid=False)
     body.prism(chest, _rectangle(0.05 * h, 0.07 * h, shoulder), jacket, _PERSON)
-    head, radius = 0.925 * h, 0.062 * h
+    head, radius = 0.93 * h, 0.07 * h
     body.tube((0.0, 0.0), (0.035 * h, 0.035 * h), (shoulder, head - radius), _SKIN, _PERSON)
     _ball(body, (0.01 * h, 0.0, head), radius, _SKIN, _PERSON)
     hair = _HAIRS[drawn % len(_HAIRS)]
@@ -191,7 +193,8 @@ def _rectangle(x: float, y: float, z: float) -> list[tuple[float, float, float]]
 
 
 def _vivid(colour: Colour) -> Colour:
-    """Bright enough to stand out against asphalt and houses."""
-    factor = max(1.0, 190.0 / max(*colour, 1))
-    red, green, blue = (int(min(255, c * factor)) for c in colour)
-    return red, green, blue
+    """More of its hue and bright enough to stand out against asphalt and houses."""
+    grey = sum(colour) / 3
+    strong = np.clip([grey + _SATURATION * (c - grey) for c in colour], 0, 255)
+    red, green, blue = (strong * max(1.0, _BRIGHT / max(float(strong.max()), 1.0))).astype(int)
+    return int(red), int(green), int(blue)

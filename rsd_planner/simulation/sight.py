@@ -27,15 +27,15 @@ _LIT = {
 }
 # The class that shows a hazard, the least pixels of it (of 256 × 128) and how far it is seen.
 _SHOWN: dict[HazardKind, tuple[PixelClass, int, float]] = {
-    HazardKind.PEDESTRIAN_CROSSING: (PixelClass.PEDESTRIAN_CROSSING, 12, 55.0),
-    HazardKind.PEDESTRIAN_WAITING: (PixelClass.PEDESTRIAN_WAITING, 12, 50.0),
-    HazardKind.CYCLIST: (PixelClass.CYCLIST_AHEAD, 12, 60.0),
-    HazardKind.CUT_IN: (PixelClass.CUT_IN_VEHICLE, 20, 60.0),
-    HazardKind.MERGE: (PixelClass.MERGING_VEHICLE, 20, 60.0),
-    HazardKind.BLOCKED_LANE: (PixelClass.BLOCKING_VEHICLE, 14, 80.0),
-    HazardKind.CONES: (PixelClass.CONE_IN_LANE, 12, 70.0),
-    HazardKind.ONCOMING: (PixelClass.ONCOMING_VEHICLE, 16, 70.0),
-    HazardKind.CROSS_TRAFFIC: (PixelClass.CROSSING_VEHICLE, 16, 70.0),
+    HazardKind.PEDESTRIAN_CROSSING: (PixelClass.PEDESTRIAN_CROSSING, 20, 50.0),
+    HazardKind.PEDESTRIAN_WAITING: (PixelClass.PEDESTRIAN_WAITING, 24, 40.0),
+    HazardKind.CYCLIST: (PixelClass.CYCLIST_AHEAD, 24, 50.0),
+    HazardKind.CUT_IN: (PixelClass.CUT_IN_VEHICLE, 36, 60.0),
+    HazardKind.MERGE: (PixelClass.MERGING_VEHICLE, 36, 60.0),
+    HazardKind.BLOCKED_LANE: (PixelClass.BLOCKING_VEHICLE, 36, 60.0),
+    HazardKind.CONES: (PixelClass.CONE_IN_LANE, 20, 50.0),
+    HazardKind.ONCOMING: (PixelClass.ONCOMING_VEHICLE, 36, 70.0),
+    HazardKind.CROSS_TRAFFIC: (PixelClass.CROSSING_VEHICLE, 36, 60.0),
 }
 
 

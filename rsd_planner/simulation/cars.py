@@ -26,6 +26,7 @@ _TAIL_LIGHT = (116, 10, 12)
 _HEADLIGHT = (250, 248, 226)
 _REFLECTOR = (196, 200, 204)
 _AMBER = (255, 176, 0)
+_AMBER_OFF = (62, 38, 20)  # dark, so that even on a yellow car it is seen when it lights up
 _VEHICLE = PixelClass.VEHICLE
 _REAR_LAMPS_M = {"car": (0.6, 0.92), "van": (0.8, 1.2), "truck": (0.62, 1.02)}  # low, high
 
@@ -48,6 +49,9 @@ def body(kind: str, size: Size, colour: Colour, sun: float, headlights: bool) ->
     else:
         _truck(mesh, x, y, height, colour)
     _front(mesh, x, y, 0.75 if kind == "truck" else 0.58, headlights)
+    low, high = _indicator_heights(kind)
+    for a, b in ((y + 0.02, y - 0.5), (0.5 - y, -y - 0.02)):
+        _rear(mesh, -x - 0.04, (b, a), (low - 0.04, high), _AMBER_OFF, _VEHICLE)
     return mesh
 
 
@@ -76,8 +80,7 @@ def indicator(kind: str, size: Size, side: int) -> Mesh:
     mesh = Mesh()
     length, width, height = size
     x, y = length / 2, width / 2
-    high = _REAR_LAMPS_M[kind][0] - 0.02
-    low = max(0.24, high - 0.34)
+    low, high = _indicator_heights(kind)
     label = PixelClass.INDICATOR_ON
 
     def across(at: float, inner: float, outer: float, up: tuple[float, float]) -> None:
@@ -108,6 +111,11 @@ def shadow(size: Size) -> Mesh:
     corners = [(-x, -y, 0), (x, -y, 0), (x, y, 0), (-x, y, 0)]
     mesh.quad(corners, (36, 37, 40), PixelClass.ROAD, flat=True)
     return mesh
+
+
+def _indicator_heights(kind: str) -> tuple[float, float]:
+    high = _REAR_LAMPS_M[kind][0] - 0.02
+    return max(0.26, high - 0.34), high
 
 
 def _rear(

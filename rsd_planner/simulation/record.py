@@ -164,7 +164,8 @@ def write_drive(recorded: RecordedDrive, sink: DriveSink) -> None:
     their stamps, the clock is that of a day, and odometry starts at the origin of `odom`.
     """
     rng = np.random.default_rng([recorded.drive.seed, 4])
-    camera, frame_id = front_wide_camera(), f"camera_{CAMERA_NAME}_optical"
+    camera = front_wide_camera(recorded.drive.mount)
+    frame_id = f"camera_{CAMERA_NAME}_optical"
     topic = f"/camera/{CAMERA_NAME}"
     frames = range(recorded.first, recorded.last)
     begin, end = recorded.stamps_ns[recorded.first], recorded.stamps_ns[recorded.last - 1]

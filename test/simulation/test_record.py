@@ -36,7 +36,7 @@ def test_drive_becomes_a_bag_and_comes_back(recorded: RecordedDrive, tmp_path: P
         delays = [raw.log_time_ns for raw in bag.messages(["/odometry"])]
     assert len(frames) == 20
     assert camera is not None
-    expected = front_wide_camera()
+    expected = front_wide_camera(recorded.drive.mount)
     np.testing.assert_allclose(
         camera.pose_ego_from_camera, expected.pose_ego_from_camera, atol=1e-9
     )

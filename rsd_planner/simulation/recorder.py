@@ -131,7 +131,7 @@ class Recorder:
         heading = yaw if actor is None else self._stage.way.yaw(actor.s_m)
         x = front[0] - offset * float(np.sin(heading))
         y = front[1] + offset * float(np.cos(heading))
-        turn = float(np.arctan2(offset - before, max(speed, 1.0) * _SNAPSHOT_S))
+        turn = float(np.arctan2(offset - before, max(speed, 3.0) * _SNAPSHOT_S))
         oncoming = np.cos(yaw - heading) < 0.0
         return (x, y), yaw + (-turn if oncoming else turn)
 

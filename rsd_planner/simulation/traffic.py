@@ -20,6 +20,7 @@ __all__ = [
     "COLOURS",
     "EGO_MIN_GAP_M",
     "KINDS",
+    "NO_LANE_CHANGES",
     "PARKING_WIDTH_M",
     "Start",
     "add_traffic",
@@ -51,7 +52,7 @@ _LIMITS_KMH = {
 }
 EGO_MIN_GAP_M = 2.5
 PARKING_WIDTH_M = 2.3  # a strip to the right of the driving lanes where cars may be parked
-NO_LANE_CHANGES = 512  # but those of a script, which respect the gaps of others
+NO_LANE_CHANGES = 768  # but those of a script, where the gap is large enough as it is
 _EGO_SPEED_MODE = 0b11011  # SUMO's safe speed and rules, but the expert may brake as it likes
 COLOURS = (
     (200, 204, 208),

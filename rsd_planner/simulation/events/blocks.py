@@ -196,11 +196,10 @@ class SwerveAround(Event):
         rivals = []
         for actor in stage.oncoming(max(stage.ego_s, block.s_m - 6.0)):
             speed, room = abs(actor.speed_mps), actor.s_m - block.end_m - _OTHERS_WAIT_M
-            comes_s = (room + _OTHERS_WAIT_M - 14.0) / max(speed, 4.0)
+            comes_s = (room + _OTHERS_WAIT_M - 14.0) / max(speed, 7.0)
             # Once the ego has waited, those wait who still can.
-            waits = (
-                room > 2.0 and brake_for(speed, room) < 2.2 and (speed < 0.5 or self._waited(stage))
-            )
+            can_wait = room > 2.0 and brake_for(speed, room) < 2.2
+            waits = (room > -3.0 and speed < 0.5) or (can_wait and self._waited(stage))
             if comes_s < clear_s + 0.8 and not waits:
                 rivals.append(actor)
         return min(rivals, key=lambda a: a.s_m, default=None)

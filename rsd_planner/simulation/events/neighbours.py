@@ -9,13 +9,12 @@ from rsd_planner.simulation.events.base import Event
 from rsd_planner.simulation.events.stage import ACT_STEP_S, STEP_S, Actor, Prop, Stage, Wish
 from rsd_planner.simulation.events.things import new_vehicle
 from rsd_planner.simulation.scene import Hazard, HazardKind
-from rsd_planner.simulation.traffic import KINDS, draw_kind, enter
+from rsd_planner.simulation.traffic import KINDS, NO_LANE_CHANGES, draw_kind, enter
 
 __all__ = ["CutIn", "Merge", "PullOut"]
 
 _SIGNAL_S = 1.6
 _GIVE_UP_S = 14.0
-_FREE = 512  # lane change mode: only as scripted, respecting the gaps of others
 
 
 class CutIn(Event):
@@ -115,7 +114,7 @@ class CutIn(Event):
             and abs(actor.d_m - stage.ego_d) < 9.0
         ):
             self._tell(stage, gap, actor)
-        libsumo.vehicle.setLaneChangeMode(self._name, _FREE)
+        libsumo.vehicle.setLaneChangeMode(self._name, NO_LANE_CHANGES)
         libsumo.vehicle.setSpeedFactor(self._name, 1.35)
         lead = stage.ahead(60.0)
         room = lead is None or lead.rear_m > actor.s_m + 6.0

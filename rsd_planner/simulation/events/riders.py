@@ -53,12 +53,17 @@ class CyclistAhead(Event):
                 libsumo.vehicle.setMaxSpeed(self._name, self._speed)
                 libsumo.vehicle.setLaneChangeMode(self._name, 0)
                 stage.offsets[self._name] = self._kerb(stage, ahead)
+                self._pass_the_kerb(stage, ahead)
                 self._state, self._since_s = "rides", stage.time_s
 
     def _kerb(self, stage: Stage, s_m: float) -> float:
         """Where it comes from and goes to: beside the road, against the middle of its lane."""
         stretch = stage.way.stretch_near(s_m)
         return stage.way.kerbs(s_m)[0] - 0.8 - stretch.lane_d(stage.ego_lane)
+
+    def _pass_the_kerb(self, stage: Stage, s_m: float) -> None:
+        """No car is parked where the rider crosses the strip beside the lane."""
+        stage.clear.append((s_m - 8.0, s_m + _JOIN_S * self._speed + 4.0))
 
     def _ride(self, stage: Stage) -> None:
         actor = stage.actors.get(self._name)
@@ -77,6 +82,7 @@ class CyclistAhead(Event):
         tired = stage.time_s - self._since_s > 20.0
         if (long or tired) and stage.way.inside(actor.s_m, 4.0, 24.0):
             self._state, self._since_s = "leaves", stage.time_s
+            self._pass_the_kerb(stage, actor.s_m)
 
     def _tell(self, stage: Stage, gap: float) -> None:
         near = gap < max(35.0, 4.0 * stage.ego_speed)

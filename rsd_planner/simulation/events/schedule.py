@@ -185,6 +185,10 @@ def _add_block(draft: _Draft, choice: str, stretch: Stretch) -> None:
     length = 6.0 if choice == "blocked" else float(rng.uniform(11.0, longest))
     ahead = (4.5 if len(stretch.edge.lanes) > 1 else 4.0) * draft.speed(stretch)
     place = draft.place(draft.at_m + ahead, 38.0, length + 24.0)
+    for curve in draft.way.road.curves:
+        # Nobody swerves in a sharp curve.
+        if curve.start_m - length - 30.0 < draft.at_m < curve.end_m + 25.0:
+            place = draft.place(curve.end_m + 25.0, 38.0, length + 24.0)
     if place is None:
         return
     block = Block(draft.name(choice), draft.at_m, length, cones)

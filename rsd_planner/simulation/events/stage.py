@@ -24,7 +24,6 @@ EGO_LENGTH_M = 4.6
 _SIGHT_M = 190.0
 _PENDING_S = 0.5
 _SLIDE_S = 3.4  # for a change of lanes; longer on a motorway, and when slower than this
-_SLIDE_PACE_MPS = 3.0
 _OTHERS_BRAKE_MPS2 = 1.8
 
 
@@ -198,7 +197,8 @@ class Stage:
         if slide is None:
             return 0.0
         speed = libsumo.vehicle.getSpeed(name)
-        pace = min(1.0, speed / _SLIDE_PACE_MPS)
+        # The ego must move on to slide; of the others nobody must be left between two lanes.
+        pace = min(1.0, speed / 3.0) if name == "ego" else min(1.0, max(0.3, speed / 5.0))
         slide.share += pace * STEP_S / (_SLIDE_S + 0.05 * max(0.0, speed - 10.0))
         if slide.share >= 1.0:
             del self._slides[name]
@@ -230,7 +230,7 @@ class Stage:
             gap = actor.rear_m - self.ego_s
             beside = abs(actor.d_m - self.ego_d)
             slides = own or abs(self.slide_m(actor.vehicle_id)) > 0.4
-            if not slides or beside > 2.1 or actor.vehicle_id in self.ghosts:
+            if not slides or beside > 2.3 or actor.vehicle_id in self.ghosts:
                 continue
             if 0.0 < gap < 40.0:
                 self.wishes.append(Wish(gap + 1.0, max(1.5, actor.speed_mps)))

@@ -81,8 +81,6 @@ class BlockedLane(Event):
         stretch = stage.way.stretch_near(block.s_m)
         # Heeded until the ego is all but in the middle of the next lane.
         if abs(stage.ego_d - stretch.lane_d(self._lane)) > stretch.edge.lane_width_m - 0.4:
-            if gap < -block.length_m:
-                stage.indicators.pop("ego", None)
             return
         if gap < 0.0:
             return

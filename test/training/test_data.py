@@ -93,21 +93,14 @@ def test_card_counts_the_learned_ticks(folder: Path) -> None:
     assert "| cause | ticks | share | drives |" in (folder / "README.md").read_text()
 
 
-def test_drives_that_are_there_are_kept(
-    recorded: RecordedDrive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = []
-
-    def record(seed: int, duration_s: float, fps: int) -> RecordedDrive:
-        made.append(seed)
-        return recorded
-
-    monkeypatch.setattr(shards, "record_drive", record)
-    shards.make_shards(tmp_path, [7], processes=1, duration_s=2.0)
-    shards.make_shards(tmp_path, [7], processes=1, duration_s=2.0)
-    assert made == [7]
+def test_drives_that_are_there_are_kept(tmp_path: Path) -> None:
+    assert shards.make_shards(tmp_path, [7], processes=1, duration_s=1.0) == {}
+    made = (tmp_path / "drive_000007.npz").stat().st_mtime_ns
+    assert shards.make_shards(tmp_path, [7, 8], processes=1, duration_s=1.0) == {}
+    assert (tmp_path / "drive_000007.npz").stat().st_mtime_ns == made
     names = sorted(p.name for p in tmp_path.iterdir())
-    assert names == ["README.md", "card.json", "drive_000007.npz", "drive_000007.pictures.npy"]
+    drives = [f"drive_00000{k}{end}" for k in (7, 8) for end in (".npz", ".pictures.npy")]
+    assert names == ["README.md", "card.json", *drives]
 
 
 def test_an_empty_folder_names_the_remedy(tmp_path: Path) -> None:

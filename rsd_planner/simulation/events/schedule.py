@@ -210,8 +210,12 @@ def _add_block(draft: _Draft, choice: str, stretch: Stretch) -> None:
 
 def _distractors(draft: _Draft, start_m: float, end_m: float) -> None:
     rng = draft.rng
-    span = (start_m, min(end_m, draft.way.length_m - 20.0))
-    share = (span[1] - span[0]) / 100.0
-    draft.events.append(Strollers(rng, int(rng.poisson(1.6 * share)), span))
-    draft.events.append(FarRiders(rng, int(rng.poisson(0.5 * share)), span))
-    draft.events.append(ConesBeside(rng, int(rng.poisson(0.35 * share)), span))
+    end_m = min(end_m, draft.way.length_m - 20.0)
+    # Nobody walks or cycles along a motorway, which a road may lead to.
+    fast = [s.start_m for s in draft.way.stretches if s.edge.kind == "motorway"]
+    walked = (start_m, max(start_m, min([end_m, *(f - 30.0 for f in fast)])))
+    hundreds = (walked[1] - walked[0]) / 100.0
+    draft.events.append(Strollers(rng, int(rng.poisson(1.6 * hundreds)), walked))
+    draft.events.append(FarRiders(rng, int(rng.poisson(0.5 * hundreds)), walked))
+    cones = int(rng.poisson(0.35 * (end_m - start_m) / 100.0))
+    draft.events.append(ConesBeside(rng, cones, (start_m, end_m)))

@@ -22,13 +22,14 @@ from rsd_planner.models.vla import Vla
 from rsd_planner.training.data import DriveSet
 from rsd_planner.training.loop import Schedule, train
 from rsd_planner.training.runtime import Runtime
-from rsd_planner.training.sampling import rarity_weights, step_batches
+from rsd_planner.training.sampling import MOST_WEIGHT, rarity_weights, step_batches
 from rsd_planner.training.vision_tower import TrainingTower
 
 __all__ = ["Perception", "PerceptionHeads", "frame_weights", "train_perception"]
 
 MAX_POSITIVE_WEIGHT = 20.0
 DENSE_WEIGHT = 3.0
+RARE_POWER, RARE_MOST = 0.8, 20.0
 EVALUATED = 2000  # held-out pictures
 
 
@@ -64,9 +65,12 @@ class _Targets:
     scale: Tensor  # (labels,) their standard deviation
 
 
-def frame_weights(data: DriveSet, frames: NDArray[np.int64]) -> NDArray[np.float64]:
+def frame_weights(
+    data: DriveSet, frames: NDArray[np.int64], power: float = 0.5, most: float = MOST_WEIGHT
+) -> NDArray[np.float64]:
     """How often frames are to be drawn: more often what is rare in them."""
-    return rarity_weights([data.cause_names(f) | {data.decisions[f]} for f in frames])
+    shown = [data.cause_names(f) | {data.decisions[f]} for f in frames]
+    return rarity_weights(shown, power, most)
 
 
 class Perception:
@@ -154,7 +158,8 @@ def train_perception(
     batch: int = 64,
 ) -> None:
     """Train `vla`'s vision tower on a set of drives; resumable."""
-    weights = frame_weights(data, np.arange(len(data)))
+    # Nearly as often as the common causes: what is seen a few times in an hour is not learned.
+    weights = frame_weights(data, np.arange(len(data)), RARE_POWER, RARE_MOST)
     perception = Perception(vla, data, runtime, weights)
     step_frames = step_batches(len(data), batch, schedule.batch_seed(1), weights)
 

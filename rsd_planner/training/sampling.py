@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["rarity_weights", "step_batches"]
+__all__ = ["MOST_WEIGHT", "rarity_weights", "step_batches"]
 
 MOST_WEIGHT = 5.0
 

@@ -12,11 +12,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import FrameType, TracebackType
+from typing import Any
 
-__all__ = ["Child", "Children", "DemoError"]
+__all__ = ["Child", "Children", "DemoError", "raise_if_interrupted"]
 
 _PR_SET_PDEATHSIG = 1
 _GRACE_S = 3.0
@@ -79,10 +81,12 @@ class Children:
     def __init__(self, log_folder: Path) -> None:
         self._folder = log_folder
         self._children: list[Child] = []
-        self._previous: signal.Handlers | None = None
+        self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Children:
-        self._previous = signal.signal(signal.SIGTERM, _as_interrupt)  # type: ignore[assignment]
+        _interrupted.clear()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, _as_interrupt)
         return self
 
     def start(
@@ -112,8 +116,8 @@ class Children:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
         running = [child for child in self._children if child.code is None]
         for child in running:
             child.end(signal.SIGTERM)
@@ -125,8 +129,18 @@ class Children:
             child.reap()
 
 
+_interrupted = threading.Event()
+
+
 def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    _interrupted.set()
     raise KeyboardInterrupt
+
+
+def raise_if_interrupted() -> None:
+    """To be called in loops: rclpy may swallow what a signal raises within a callback."""
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
 
 
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None

@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from rsd_planner.commands._children import Child, DemoError
+from rsd_planner.commands._children import Child, DemoError, raise_if_interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,6 +121,7 @@ class PlannerControl:
             raise DemoError(f"{error} Last line: {self._process.last_words()}") from None
 
     def _check_alive(self, children: Sequence[Child]) -> None:
+        raise_if_interrupted()
         for child in children:
             if child.code is not None:
                 raise DemoError(f"{child.name} ended with code {child.code}: {child.last_words()}")

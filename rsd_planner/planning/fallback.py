@@ -101,7 +101,8 @@ class Fallback:
         if not self.knows_where(now_ns, ego):
             return None
         assert ego is not None
-        ego = moved_to(ego, now_ns)
+        speed_mps = abs(float(ego.linear_mps[0]))
+        ego = moved_to(ego, now_ns, self._grip_1pm(speed_mps) * speed_mps)
         last = self._last
         if last is None:
             return self._stop_blind(tick, now_ns, ego)
@@ -149,9 +150,12 @@ class Fallback:
         return float(off_m[nearest]) <= self.settings.max_displacement_m + spacing_m
 
     def _arc(self, ego: EgoState) -> TimedPath:
-        speed_mps = max(1.0, float(ego.linear_mps[0]))
-        grip_1pm = self.settings.max_lateral_acceleration_mps2 / speed_mps**2
-        return arc_path(ego, min(self.settings.max_curvature_1pm, grip_1pm))
+        return arc_path(ego, self._grip_1pm(float(ego.linear_mps[0])))
+
+    def _grip_1pm(self, speed_mps: float) -> float:
+        """The sharpest curve that the car can drive at a speed."""
+        grip_1pm = self.settings.max_lateral_acceleration_mps2 / max(1.0, speed_mps) ** 2
+        return min(self.settings.max_curvature_1pm, grip_1pm)
 
     def _stop_blind(self, tick: int, now_ns: int, ego: EgoState) -> Followable | None:
         """No plan ever: a moving car stops on its present curve, a standing one gets nothing."""

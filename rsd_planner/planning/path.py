@@ -81,15 +81,17 @@ def turned_rad(one: float, other: float) -> float:
     return abs(float(np.arctan2(np.sin(one - other), np.cos(one - other))))
 
 
-def moved_to(ego: EgoState, now_ns: int) -> EgoState:
+def moved_to(ego: EgoState, now_ns: int, most_turn_radps: float) -> EgoState:
     """Where the car is at `now_ns` by the twist of its last odometry.
 
     Back in time too: stamps may run ahead of a lagging clock, and paths are timed by the clock.
+    A yaw rate beyond `most_turn_radps`, which the tyres cannot hold, counts as that.
     """
     dt_s = (now_ns - ego.stamp_ns) / NANOSECONDS
     if dt_s == 0.0:
         return ego
-    yaw, turn = yaw_of(ego.orientation_xyzw), float(ego.angular_radps[2]) * dt_s
+    rate = float(np.clip(ego.angular_radps[2], -most_turn_radps, most_turn_radps))
+    yaw, turn = yaw_of(ego.orientation_xyzw), rate * dt_s
     middle = yaw + 0.5 * turn
     step_m = float(ego.linear_mps[0]) * dt_s
     position = ego.position_m + step_m * np.array([np.cos(middle), np.sin(middle), 0.0])

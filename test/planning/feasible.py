@@ -49,8 +49,7 @@ def assert_at_the_car(plan: Followable, ego: EgoState, now_ns: int, limit: Plann
     """The path begins where the car is, or where it will be at the first point's time."""
     path = plan.path
     since_s = (path.time_ns[0] - ego.stamp_ns) / NANOSECONDS
-    # Stamps ahead of a lagging clock make it negative: then the path begins where the car was.
-    reach_m = abs(float(ego.linear_mps[0]) * since_s)
+    reach_m = abs(float(ego.linear_mps[0])) * max(0.0, since_s)
     off_m = np.linalg.norm((path.position_at(ego.stamp_ns) - ego.position_m)[:2])
     braking_m = 0.5 * limit.max_deceleration_mps2 * max(0.0, since_s) ** 2
     assert off_m <= limit.max_displacement_m + reach_m + braking_m + 0.5

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from drives import state_at
 from feasible import assert_followable
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from session_bench import MS, Bench
 
@@ -103,6 +103,7 @@ def play(bench: Bench, event: tuple[Any, ...]) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(events, max_size=40))
+@example([("odometry", 3.0, 23.0, 4.0), ("clock", -218), ("tick",)])
 def test_what_is_published_can_be_followed_and_a_silence_ends_in_a_stop(
     sequence: list[Any],
 ) -> None:

@@ -6,6 +6,7 @@ around its labelled frames.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -21,7 +22,7 @@ from rsd_planner.simulation.camera import (
 from rsd_planner.simulation.labels import image_labels, patch_bits, view_of
 from rsd_planner.simulation.narrator import Narration, Narrator, View
 from rsd_planner.simulation.phrases import Phrases
-from rsd_planner.simulation.scene import Drive
+from rsd_planner.simulation.scene import Drive, Snapshot
 from rsd_planner.simulation.text_changes import text_statistics
 from rsd_planner.simulation.world import SNAPSHOT_STEP_S, simulate
 from rsd_planner.types import CameraModel, EgoState
@@ -36,6 +37,7 @@ __all__ = [
     "describe",
     "ego_states",
     "record_drive",
+    "record_stills",
     "write_drive",
 ]
 
@@ -67,11 +69,33 @@ def record_drive(
     seed: int, duration_s: float = 30.0, fps: int = 10, network: str | None = None
 ) -> RecordedDrive:
     """Simulates, draws and tells one drive of `duration_s` labelled seconds."""
-    stride = round(1.0 / (SNAPSHOT_STEP_S * fps))
     drive = simulate(seed, LEAD_IN_S + duration_s + RUN_OUT_S, network)
+    stride = round(1.0 / (SNAPSHOT_STEP_S * fps))
+    shots = drive.snapshots[: _steps(LEAD_IN_S + duration_s) : stride]
+    return _drawn(drive, shots, first=round(LEAD_IN_S * fps))
+
+
+def record_stills(
+    seed: int, duration_s: float = 30.0, network: str | None = None
+) -> RecordedDrive:
+    """One drive in few pictures: one a second, and two while the expert heeds a hazard."""
+    drive = simulate(seed, LEAD_IN_S + duration_s + RUN_OUT_S, network)
+    labelled = drive.snapshots[_steps(LEAD_IN_S) : _steps(LEAD_IN_S + duration_s)]
+    second, phase = _steps(1.0), seed % _steps(0.5)
+    shots = [
+        shot
+        for step, shot in enumerate(labelled)
+        if step % second == phase or (step % (second // 2) == phase and shot.hazards)
+    ]
+    return _drawn(drive, shots, first=0)
+
+
+def _steps(time_s: float) -> int:
+    return round(time_s / SNAPSHOT_STEP_S)
+
+
+def _drawn(drive: Drive, shots: Sequence[Snapshot], first: int) -> RecordedDrive:
     start = drive.snapshots[0].time_s
-    count = round((LEAD_IN_S + duration_s) / SNAPSHOT_STEP_S)
-    shots = drive.snapshots[:count:stride]
     renderer = CameraRenderer(drive)
     narrator = Narrator(Phrases.of(drive.weather))
     jpegs, patches, labels, narrations, views = [], [], [], [], []
@@ -89,7 +113,6 @@ def record_drive(
     finally:
         renderer.close()
     stamps = [START_NS + round((s.time_s - start) * 1e9) for s in shots]
-    first = round(LEAD_IN_S * fps)
     return RecordedDrive(
         drive,
         np.array(stamps, dtype=np.int64),

@@ -85,7 +85,7 @@ def train_action(
     for module in modules.values():
         module.requires_grad_(True)
     actions, _ = true_actions(vla.action_space, examples.data)
-    weights = frame_weights(examples.data, examples.frames[:, -1])
+    weights = frame_weights(examples.data, examples.frames[: len(examples), -1])
     step_ticks = step_batches(len(examples), batch, schedule.batch_seed(3), weights)
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:

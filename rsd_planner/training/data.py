@@ -55,7 +55,7 @@ class DriveInfo:
 
 
 class DriveSet:
-    """All frames of a folder of shards. A frame is an index below `len`.
+    """All frames of folders of shards. A frame is an index below `len`.
 
     Raises CommandError where the folder has no shards, or shards of different formats.
     """
@@ -65,6 +65,7 @@ class DriveSet:
     row: NDArray[np.int64]  # (frames,) place within the drive
     stamps_ns: NDArray[np.int64]  # (frames,) within the drive
     learned: NDArray[np.bool_]  # (frames,) to be learned: history and future are whole
+    still: NDArray[np.bool_]  # (frames,) a picture by itself: the rows before it are far away
     novel: NDArray[np.bool_]  # (frames,) within a second after the true causes changed
     patch_bits: NDArray[np.uint32]  # (frames, rows, columns) bit k: class k is in the patch
     labels: NDArray[np.float32]  # (frames, len(label_table)), NaN where unknown
@@ -73,13 +74,15 @@ class DriveSet:
     future_xyz: NDArray[np.float32]  # (frames, 64, 3)
     future_rot: NDArray[np.float32]  # (frames, 64, 3, 3)
 
-    def __init__(self, folder: Path, limit: int | None = None) -> None:
-        """Opens the first `limit` drives of a folder, or all."""
+    def __init__(self, folder: Path, limit: int | None = None, also: Path | None = None) -> None:
+        """Opens the first `limit` drives of a folder, or all, and all of `also` behind them."""
         files = sorted(folder.glob("drive_*.npz"))[:limit]
         if not files:
             raise CommandError(
                 f"there are no drives in {folder}; make some with `rsd data --out {folder}`."
             )
+        if also is not None:
+            files += sorted(also.glob("drive_*.npz"))
         arrays: dict[str, list[NDArray[Any]]] = {name: [] for name in _ARRAYS}
         metas, counts = [], []
         for file in files:
@@ -102,6 +105,7 @@ class DriveSet:
             for f, m in zip(files, metas, strict=True)
         )
         self.drive = np.repeat(np.arange(len(files)), counts)
+        self.still = np.repeat([bool(m.get("stills")) for m in metas], counts)
         self.row = np.concatenate([np.arange(count) for count in counts])
         self.texts: list[str] = [text for m in metas for text in m["texts"]]
         self.decisions: list[str] = [name for m in metas for name in m["decisions"]]
@@ -134,9 +138,13 @@ class DriveSet:
         return views
 
     def ticks(self) -> NDArray[np.int64]:
-        """(ticks, FRAMES) frames, oldest first, of every learned frame."""
-        last = np.flatnonzero(self.learned & (self.row >= FRAMES - 1))
+        """(ticks, FRAMES) frames, oldest first, of every learned frame that is no still."""
+        last = np.flatnonzero(self.learned & ~self.still & (self.row >= FRAMES - 1))
         return last[:, None] - np.arange(FRAMES - 1, -1, -1)[None, :]
+
+    def stills(self) -> NDArray[np.int64]:
+        """(stills, FRAMES) frames of every learned still: of each only the newest is meant."""
+        return np.repeat(np.flatnonzero(self.learned & self.still)[:, None], FRAMES, axis=1)
 
 
 def _camera_of(meta: dict[str, Any]) -> CameraModel | None:

@@ -54,7 +54,9 @@ class Examples:
         vla, codec = checkpoint.vla, checkpoint.codec
         self.vla, self.codec, self.data, self.features = vla, codec, data, features
         self.device = runtime.device
-        self.frames = data.ticks()  # (ticks, FRAMES)
+        ticks = data.ticks()
+        self._ticks = len(ticks)
+        self.frames = np.concatenate([ticks, data.stills()])  # (ticks and stills, FRAMES)
         bins = vla.config.history_tokens.encode(data.history_xyz.astype(np.float64))
         self._history = bins + vla.config.history_token_start  # (frames, tokens)
         often = Counter(data.texts)
@@ -75,7 +77,8 @@ class Examples:
                                     codec.id_of("<|vision_end|>"))  # fmt: skip
 
     def __len__(self) -> int:
-        return len(self.frames)
+        """Ticks of all pictures. The stills behind them are for batches of the newest alone."""
+        return self._ticks
 
     @property
     def text_start(self) -> int:

@@ -2,7 +2,7 @@
 
 First on cached features with the tower frozen; then, if asked for, jointly with the tower,
 whose perception loss stays. Only the reasoning's tokens carry loss. The first part of the
-schedule shows the newest picture alone, which costs half as much.
+schedule shows the newest picture alone, which costs half as much; stills serve there too.
 """
 
 from __future__ import annotations
@@ -74,11 +74,14 @@ def train_language(
     text = checkpoint.vla.text
     text_loss = TextLoss(examples, runtime)
     weights = frame_weights(examples.data, examples.frames[:, -1])
-    step_ticks = step_batches(len(examples), batch, schedule.batch_seed(2), weights)
+    seed, ticks = schedule.batch_seed(2), len(examples)
+    with_stills = step_batches(len(weights), batch, seed, weights)
+    ticks_alone = step_batches(ticks, batch, seed, weights[:ticks])
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:
-        newest = 1 if step < ONE_PICTURE_SHARE * schedule.steps else FRAMES
-        return text_loss(examples.batch(runtime.share(step_ticks(step)), newest=newest))
+        early = step < ONE_PICTURE_SHARE * schedule.steps
+        chosen = with_stills(step) if early else ticks_alone(step)
+        return text_loss(examples.batch(runtime.share(chosen), newest=1 if early else FRAMES))
 
     def see(frames: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(held_out_features[frames]).to(runtime.device).float()
@@ -103,6 +106,7 @@ def train_jointly(
     data = examples.data
     text_loss = TextLoss(examples, runtime)
     weights = frame_weights(data, examples.frames[:, -1])
+    weights = weights[: len(examples)]
     step_ticks = step_batches(len(examples), max(1, batch // RUN), schedule.batch_seed(4), weights)
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:

@@ -25,7 +25,7 @@ from rsd_planner.planning.pictures import compressed_to_rgb
 from rsd_planner.simulation.camera import front_wide_camera
 from rsd_planner.simulation.classes import PixelClass
 from rsd_planner.simulation.labels import LABELS
-from rsd_planner.simulation.record import START_NS, RecordedDrive, record_drive
+from rsd_planner.simulation.record import START_NS, RecordedDrive, record_drive, record_stills
 from rsd_planner.simulation.scene import EgoTrack
 from rsd_planner.simulation.text_changes import novel_frames
 from rsd_planner.training.card import write_card
@@ -51,15 +51,20 @@ HISTORY_STEPS, FUTURE_STEPS, STEP_S = 16, 64, 0.1
 
 
 def make_shards(
-    folder: Path, seeds: Sequence[int], processes: int = 2, duration_s: float = 30.0
+    folder: Path,
+    seeds: Sequence[int],
+    processes: int = 2,
+    duration_s: float = 30.0,
+    stills: bool = False,
 ) -> dict[int, str]:
     """Makes the shard of every seed that has none yet, several at once, and the data card.
 
-    Returns what went wrong with a seed, by seed; such a drive is left out.
+    `stills` are few pictures of each drive, far apart: three times as many drives in the same
+    time, for what needs no sequence. Returns what went wrong with a seed, by seed; such a drive is left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     todo = [seed for seed in seeds if not _shard_path(folder, seed).exists()]
-    task = functools.partial(_make_one, duration_s=duration_s, folder=folder)
+    task = functools.partial(_make_one, duration_s=duration_s, folder=folder, stills=stills)
     failed: dict[int, str] = {}
     columns = ("drives", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
@@ -72,16 +77,22 @@ def make_shards(
     return failed
 
 
-def _make_one(seed: int, duration_s: float, folder: Path) -> None:
-    write_shard(record_drive(seed, duration_s, fps=TICK_HZ), folder)
+def _make_one(seed: int, duration_s: float, folder: Path, stills: bool) -> None:
+    if stills:
+        write_shard(record_stills(seed, duration_s), folder, stills=True)
+    else:
+        write_shard(record_drive(seed, duration_s, fps=TICK_HZ), folder)
 
 
 def _shard_path(folder: Path, seed: int) -> Path:
     return folder / f"drive_{seed:06d}.npz"
 
 
-def write_shard(recorded: RecordedDrive, folder: Path) -> Path:
-    """Writes one drive; returns the path of its `.npz`."""
+def write_shard(recorded: RecordedDrive, folder: Path, stills: bool = False) -> Path:
+    """Writes one drive, whose pictures follow each other or stand alone (`stills`).
+
+    Returns the path of its `.npz`.
+    """
     drive = recorded.drive
     path = _shard_path(folder, drive.seed)
     since_start = (recorded.stamps_ns - START_NS).astype(np.float64) * 1e-9
@@ -96,7 +107,7 @@ def write_shard(recorded: RecordedDrive, folder: Path) -> Path:
         "network": drive.network,
         "weather": drive.weather.value,
         "limit_mps": drive.limit_mps,
-        "tick_hz": TICK_HZ,
+        "stills": stills,
         "camera": _camera_values(front_wide_camera(drive.mount)),
         "labels": label_kinds,
         "classes": [kind.name.lower() for kind in PixelClass],

@@ -43,7 +43,7 @@ SETTINGS = {"frames_per_camera": 4, "frame_interval_s": 0.2, "num_samples": 1}
 class TargetRun:
     """A training run: where its data is, where it writes, how long each stage is."""
 
-    data: Path  # shards, in the folders `train` and `heldout`
+    data: Path  # shards, in the folders `train`, `heldout` and, if there are some, `stills`
     folder: Path  # where the run keeps its state
     output: Path  # the checkpoint
     steps: dict[str, int]  # of perception, language, joint, action; 0 leaves a stage out
@@ -70,7 +70,10 @@ class TargetRun:
             self.runtime.wait()
 
     def _drives(self, split: str) -> DriveSet:
-        return DriveSet(self.data / split, self.limit if split == "train" else None)
+        if split != "train":
+            return DriveSet(self.data / split)
+        stills = self.data / "stills"
+        return DriveSet(self.data / split, self.limit, also=stills if stills.is_dir() else None)
 
     def _schedule(self, stage: str, rate: float, warmup: int) -> Schedule:
         steps = self.steps[stage]

@@ -15,7 +15,7 @@ from rsd_planner.errors import CommandError
 from rsd_planner.models.vision_batch import patchify
 from rsd_planner.planning.ego_history import OdometryTrack
 from rsd_planner.planning.pictures import compressed_to_rgb
-from rsd_planner.simulation.record import RecordedDrive, ego_states, record_drive
+from rsd_planner.simulation.record import RecordedDrive, ego_states, record_drive, record_stills
 from rsd_planner.training import shards
 from rsd_planner.training.card import read_card, write_card
 from rsd_planner.training.data import FRAMES, DriveSet
@@ -91,6 +91,20 @@ def test_card_counts_the_learned_ticks(folder: Path) -> None:
     assert (card["drives"], card["ticks"], card["pairs"]) == (1, 10, 9)
     assert sum(card["decisions"].values()) == sum(card["words"].values()) == 10
     assert "| cause | ticks | share | drives |" in (folder / "README.md").read_text()
+
+
+def test_stills_are_few_pictures_far_apart_and_no_ticks(folder: Path, tmp_path: Path) -> None:
+    recorded = record_stills(seed=20003, duration_s=8.0)
+    shards.write_shard(recorded, tmp_path, stills=True)
+    apart_s = np.diff(recorded.stamps_ns) * 1e-9
+    assert apart_s.min() > 0.49 and apart_s.max() < 1.01
+    data = DriveSet(folder, also=tmp_path)
+    stills = data.stills()
+    assert len(data.drives) == 2 and len(data.ticks()) == 10
+    assert stills[:, -1].tolist() == list(range(20, len(data)))
+    assert data.pictures(stills[-1]).shape == (FRAMES, 128, 256, 3)
+    # The past and the future are whole although no pictures show them.
+    assert data.learned[20:].all() and np.abs(data.future_xyz[20:, -1, 0]).max() > 1.0
 
 
 def test_drives_that_are_there_are_kept(tmp_path: Path) -> None:

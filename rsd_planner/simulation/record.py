@@ -75,9 +75,7 @@ def record_drive(
     return _drawn(drive, shots, first=round(LEAD_IN_S * fps))
 
 
-def record_stills(
-    seed: int, duration_s: float = 30.0, network: str | None = None
-) -> RecordedDrive:
+def record_stills(seed: int, duration_s: float = 30.0, network: str | None = None) -> RecordedDrive:
     """One drive in few pictures: one a second, and two while the expert heeds a hazard."""
     drive = simulate(seed, LEAD_IN_S + duration_s + RUN_OUT_S, network)
     labelled = drive.snapshots[_steps(LEAD_IN_S) : _steps(LEAD_IN_S + duration_s)]

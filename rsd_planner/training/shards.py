@@ -60,7 +60,9 @@ def make_shards(
     """Makes the shard of every seed that has none yet, several at once, and the data card.
 
     `stills` are few pictures of each drive, far apart: three times as many drives in the same
-    time, for what needs no sequence. Returns what went wrong with a seed, by seed; such a drive is left out.
+    time, for what needs no sequence.
+
+    Returns what went wrong with a seed, by seed; such a drive is left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     todo = [seed for seed in seeds if not _shard_path(folder, seed).exists()]

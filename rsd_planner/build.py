@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from rsd_planner.config import PlannerSettings, read_requirements
 from rsd_planner.decoding.acceptance import RULES
 from rsd_planner.decoding.decoder import DecodeLimits
 from rsd_planner.decoding.drafters.catalog import make_drafter
-from rsd_planner.models.checkpoint import load_checkpoint
+from rsd_planner.decoding.drafters.resources import DrafterResources
+from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint
 from rsd_planner.models.target import VlaTarget
 from rsd_planner.models.trajectory_head import FlowHead
 from rsd_planner.planning.planner import Planner, PlannerParts
 from rsd_planner.planning.prompt import make_prompt_builder
 
-__all__ = ["build_planner"]
+__all__ = ["build_planner", "drafter_resources"]
 
 
 def build_planner(settings: PlannerSettings) -> Planner:
@@ -22,7 +25,8 @@ def build_planner(settings: PlannerSettings) -> Planner:
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
-        ConfigError: the checkpoint's folder lacks something that can be seen without torch.
+        ConfigError: the checkpoint's folder lacks something that can be seen without torch,
+            or the drafter a file of its own.
     """
     requirements = read_requirements(settings.model_path)
     torch.set_num_threads(settings.worker_threads)
@@ -42,5 +46,23 @@ def build_planner(settings: PlannerSettings) -> Planner:
         ),
         requirements=requirements,
         cameras=settings.all_cameras,
+        resources=drafter_resources(checkpoint),
     )
-    return Planner(parts, make_drafter(settings.drafter), RULES[settings.rule](), settings.seed)
+    drafter = make_drafter(settings.drafter, parts.resources)
+    return Planner(parts, drafter, RULES[settings.rule](), settings.seed)
+
+
+def drafter_resources(checkpoint: Checkpoint) -> DrafterResources:
+    """What drafters may know of a loaded checkpoint."""
+    config, codec = checkpoint.vla.config, checkpoint.codec
+    return DrafterResources(
+        folder=Path(checkpoint.folder) / "drafters",
+        vocab_size=checkpoint.vla.text.embed_tokens.num_embeddings,
+        text_vocab_size=codec.text_vocab_size,
+        end_of_reasoning=codec.end_of_reasoning,
+        end_token=codec.end,
+        history_token_start=config.history_token_start,
+        history_bins=config.history_tokens.num_bins,
+        history_tokens=config.tokens_per_history_traj,
+        device=str(checkpoint.vla.device),
+    )

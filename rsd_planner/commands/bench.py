@@ -115,7 +115,7 @@ def measure(
     from rsd_planner.evaluation.trajectory import PathError, driven_path
     from rsd_planner.planning.ego_history import OdometryTrack
 
-    drafters = [make_drafter(name) for name in names]
+    drafters = [make_drafter(name, planner.parts.resources) for name in names]
     if oracle:
         drafters.append(OracleDrafter())
     track = OdometryTrack(drive.states())
@@ -124,7 +124,7 @@ def measure(
         {drafter.name: PathError() for drafter in drafters},
         {name: [] for name in names[1:]} if isolated else {},
     )
-    forgetful = [make_drafter(name) for name in found.isolated]
+    forgetful = [make_drafter(name, planner.parts.resources) for name in found.isolated]
     made = itertools.islice(drive.observations(settings, planner.requirements, rate_hz), limit)
     egos: dict[int, Any] = {}
 

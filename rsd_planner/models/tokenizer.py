@@ -128,6 +128,7 @@ class TextCodec:
         self.end = self.id_of("<|traj_future_start|>")
         vocabulary = tokenizer.get_vocab()
         added = set(tokenizer.get_added_vocab().values())
+        self.text_vocab_size = min(added, default=len(vocabulary))  # special tokens come behind
         unbyte = {char: byte for byte, char in _byte_characters().items()}
         self._bytes = {
             index: b"" if index in added else bytes(unbyte[char] for char in token)

@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 
 from rsd_planner.decoding.decoder import DecodeLimits, decode
+from rsd_planner.decoding.drafters.resources import DrafterResources
 from rsd_planner.decoding.provenance import spans_of
 from rsd_planner.interfaces import Acceptance, Drafter
 from rsd_planner.model_requirements import ModelRequirements
@@ -53,6 +54,7 @@ class PlannerParts:
     limits: DecodeLimits
     requirements: ModelRequirements
     cameras: tuple[str, ...]
+    resources: DrafterResources  # for who makes further drafters
 
 
 class Planner:

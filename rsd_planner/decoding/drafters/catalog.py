@@ -1,24 +1,40 @@
-"""The drafters by name. `build` and the settings' choices read this one table."""
+"""The drafters by name. `build` and the settings' choices read this one table.
+
+A drafter's class has a first docstring line that says what it does, and a `make` that takes
+`DrafterResources`. Its module imports torch only inside of `make`, so that the table can be
+read without.
+"""
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from rsd_planner.decoding.drafters.none import NoDrafter
 from rsd_planner.decoding.drafters.previous_tick import PreviousTickDrafter
+from rsd_planner.decoding.drafters.resources import DrafterResources
 from rsd_planner.interfaces import Drafter
 
 __all__ = ["DRAFTERS", "make_drafter"]
 
-DRAFTERS: dict[str, type] = {
+
+class _Makes(Protocol):
+    """The class of a drafter."""
+
+    def make(self, resources: DrafterResources) -> Drafter:
+        """A fresh drafter for a checkpoint."""
+
+
+DRAFTERS: dict[str, _Makes] = {
     NoDrafter.name: NoDrafter,
     PreviousTickDrafter.name: PreviousTickDrafter,
 }
 
 
-def make_drafter(name: str) -> Drafter:
-    """A fresh drafter.
+def make_drafter(name: str, resources: DrafterResources | None = None) -> Drafter:
+    """A fresh drafter for a checkpoint; without resources, one that needs no files.
 
     Raises:
         KeyError: no drafter has this name.
+        ConfigError: the drafter needs a file that the checkpoint's folder lacks.
     """
-    drafter: Drafter = DRAFTERS[name]()
-    return drafter
+    return DRAFTERS[name].make(resources or DrafterResources())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rsd_planner.decoding.drafters.resources import DrafterResources
 from rsd_planner.types import Decoded, Draft, DraftContext
 
 __all__ = ["NoDrafter"]
@@ -11,6 +12,11 @@ class NoDrafter:
     """Proposes nothing."""
 
     name = "none"
+
+    @classmethod
+    def make(cls, resources: DrafterResources) -> NoDrafter:
+        """Needs nothing of a checkpoint."""
+        return cls()
 
     def begin(self) -> None:
         """Nothing to prepare."""

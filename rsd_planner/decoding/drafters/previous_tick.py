@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from rsd_planner.decoding.drafters.resources import DrafterResources
 from rsd_planner.types import Decoded, Draft, DraftContext, SpanSource
 
 __all__ = ["PrefixAlignment", "PreviousTickDrafter", "Replacements"]
@@ -30,6 +31,11 @@ class PreviousTickDrafter:
     def __init__(self) -> None:
         self._earlier: deque[tuple[int, ...]] = deque(maxlen=MEMORY)  # different, newest last
         self.begin()
+
+    @classmethod
+    def make(cls, resources: DrafterResources) -> PreviousTickDrafter:
+        """Needs nothing of a checkpoint."""
+        return cls()
 
     def begin(self) -> None:
         """Start at the last text's beginning."""

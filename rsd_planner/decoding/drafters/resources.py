@@ -1,0 +1,42 @@
+"""What a drafter may know of the target's checkpoint: facts and files, never its module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rsd_planner.errors import ConfigError
+
+__all__ = ["DrafterResources"]
+
+
+@dataclass(frozen=True)
+class DrafterResources:
+    """Handed to every drafter when it is made. The defaults stand for an unknown checkpoint."""
+
+    folder: Path | None = None  # `drafters/` in the checkpoint's folder; it may not exist
+    vocab_size: int = 0  # token ids are below this
+    text_vocab_size: int = 0  # ids below this are ordinary text; above are special tokens
+    end_of_reasoning: int = -1  # <|cot_end|>
+    end_token: int = -1  # <|traj_future_start|>, the last token of a text
+    history_token_start: int = -1  # id of the history's first bin in a prompt
+    history_bins: int = 0  # ids of the history are this many from there
+    history_tokens: int = 0  # how many of them a prompt holds, oldest step first
+    device: str = "cpu"  # where the target runs
+
+    def find(self, name: str) -> Path | None:
+        """A file of the checkpoint's drafters, or None where there is none."""
+        path = self.folder / name if self.folder is not None else None
+        return path if path is not None and path.is_file() else None
+
+    def require(self, name: str, remedy: str) -> Path:
+        """A file that a drafter cannot do without.
+
+        Raises:
+            ConfigError: it is not there; the text ends in the remedy.
+        """
+        path = self.find(name)
+        if path is None:
+            place = self.folder if self.folder is not None else "a checkpoint's drafters/"
+            raise ConfigError(f"{name} is missing in {place}; {remedy}.")
+        return path

@@ -31,7 +31,7 @@ __all__ = [
     "suggest",
 ]
 
-DRAFTERS = ("none", "previous_tick")
+DRAFTERS = ("none", "previous_tick", "prompt_lookup", "suffix")
 RULES = ("greedy",)
 DEVICES = ("cpu", "cuda")
 

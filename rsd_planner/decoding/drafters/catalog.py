@@ -11,7 +11,9 @@ from typing import Protocol
 
 from rsd_planner.decoding.drafters.none import NoDrafter
 from rsd_planner.decoding.drafters.previous_tick import PreviousTickDrafter
+from rsd_planner.decoding.drafters.prompt_lookup import PromptLookupDrafter
 from rsd_planner.decoding.drafters.resources import DrafterResources
+from rsd_planner.decoding.drafters.suffix import SuffixDrafter
 from rsd_planner.interfaces import Drafter
 
 __all__ = ["DRAFTERS", "make_drafter"]
@@ -27,6 +29,8 @@ class _Makes(Protocol):
 DRAFTERS: dict[str, _Makes] = {
     NoDrafter.name: NoDrafter,
     PreviousTickDrafter.name: PreviousTickDrafter,
+    PromptLookupDrafter.name: PromptLookupDrafter,
+    SuffixDrafter.name: SuffixDrafter,
 }
 
 

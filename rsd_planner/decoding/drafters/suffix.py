@@ -1,0 +1,162 @@
+"""The likeliest continuation by what stood in texts seen before (SuffixDecoding, arXiv 2411.04975).
+
+Texts of the target that were learned beforehand, and those of the earlier ticks of this run,
+are two suffix indices. The longest end of the committed text that was seen says what comes
+next; the run's own texts weigh more than the learned ones. Drafting stops where the draft is
+unlikely to be accepted so far. What a memoriser of templates can do; it sees neither pictures
+nor the car's motion.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+from rsd_planner.decoding.drafters.resources import DrafterResources
+from rsd_planner.decoding.drafters.suffix_index import (
+    START,
+    RecentTexts,
+    SuffixArray,
+    SuffixIndex,
+    longest_match,
+)
+from rsd_planner.errors import ConfigError
+from rsd_planner.types import Decoded, Draft, DraftContext, SpanSource
+
+__all__ = ["TEXTS_FILE", "SuffixDrafter", "read_texts", "write_texts"]
+
+TEXTS_FILE = "texts.json"
+MEMORY = 128  # texts of earlier ticks
+DEPTH = 48  # tokens of a context and what follows it, in earlier ticks' texts
+FADING = 0.3  # of an earlier tick's weight, with each tick
+PRIOR = 0.3  # earlier ticks that all learned texts together weigh
+UNLIKELY = 0.06  # a token costs about this share of a forward
+
+
+class SuffixDrafter:
+    """Drafts what most often followed in learned texts and in earlier ticks."""
+
+    name = "suffix"
+
+    def __init__(self, learned: SuffixArray | None = None) -> None:
+        self._learned = learned
+        self.reset()
+
+    @classmethod
+    def make(cls, resources: DrafterResources) -> SuffixDrafter:
+        """With the checkpoint's learned texts, where it has some.
+
+        Raises:
+            ConfigError: the file of texts is damaged.
+        """
+        path = resources.find(TEXTS_FILE)
+        return cls(SuffixArray(*read_texts(path)) if path is not None else None)
+
+    def begin(self) -> None:
+        """Nothing to prepare."""
+
+    def propose(self, context: DraftContext) -> Draft:
+        """The likeliest continuation, as far as it is likely enough."""
+        tokens = self._continue((START, *context.committed), context.budget)
+        return Draft(tokens, (SpanSource.LOOKUP,) * len(tokens))
+
+    def end(self, decoded: Decoded) -> None:
+        """Remember this tick's text."""
+        self._recent.add(decoded.tokens)
+
+    def reset(self) -> None:
+        """Forget the run's texts; the learned ones stay."""
+        self._recent = RecentTexts(MEMORY, DEPTH, FADING)
+
+    def _continue(self, text: tuple[int, ...], budget: int) -> tuple[int, ...]:
+        known = len(text)
+        recent = _Walk(self._recent, text)
+        learned = _Walk(self._learned, text) if self._learned is not None else None
+        chance = 1.0
+        while len(text) - known < budget:
+            token, likely = _choose(
+                recent.following(text), learned.following(text) if learned else {}
+            )
+            chance *= likely
+            if chance < UNLIKELY:
+                break
+            text = (*text, token)
+            recent.step(token)
+            if learned:
+                learned.step(token)
+        return text[known:]
+
+
+class _Walk:
+    """A place in an index that follows a growing text."""
+
+    def __init__(self, index: SuffixIndex, text: tuple[int, ...]) -> None:
+        self._index = index
+        self._state: Any = longest_match(index, text)
+
+    def following(self, text: tuple[int, ...]) -> Mapping[int, float]:
+        """What followed; where the text has left what was seen, its longest end that was."""
+        found = self._found()
+        if not found:
+            self._state = longest_match(self._index, text)
+            found = self._found()
+        return found
+
+    def _found(self) -> Mapping[int, float]:
+        return self._index.following(self._state) if self._state is not None else {}
+
+    def step(self, token: int) -> None:
+        """The text grew by a token."""
+        if self._state is not None:
+            self._state = self._index.step(self._state, token)
+
+
+def _choose(recent: Mapping[int, float], learned: Mapping[int, float]) -> tuple[int, float]:
+    """The likeliest token and its probability; `(START, 0)` where nothing is known."""
+    weights = dict(recent)
+    if learned:
+        scale = PRIOR / sum(learned.values())
+        for token, weight in learned.items():
+            weights[token] = weights.get(token, 0.0) + scale * weight
+    if not weights:
+        return START, 0.0
+    token = max(weights, key=weights.__getitem__)
+    return token, weights[token] / sum(weights.values())
+
+
+def write_texts(
+    folder: Path, texts: Iterable[Sequence[int]], counts: Iterable[int] | None = None
+) -> Path:
+    """Learned texts as `texts.json` in a checkpoint's `drafters/`; equal ones become one.
+
+    `texts` are token ids up to and with the end token; `counts` says how often each was seen.
+    """
+    seen: Counter[tuple[int, ...]] = Counter()
+    for text, count in zip(texts, counts if counts is not None else repeat(1)):
+        seen[tuple(map(int, text))] += int(count)
+    lines = [json.dumps([seen[text], text], separators=(",", ":")) for text in sorted(seen)]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / TEXTS_FILE
+    path.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+    return path
+
+
+def read_texts(path: Path) -> tuple[list[tuple[int, ...]], list[int]]:
+    """Learned texts and their counts.
+
+    Raises:
+        ConfigError: the file does not hold what `write_texts` writes.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        texts = [tuple(map(int, text)) for _, text in entries]
+        counts = [int(count) for count, _ in entries]
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}); copy the checkpoint anew.") from None
+    if any(count < 1 for count in counts) or any(token < 0 for text in texts for token in text):
+        raise ConfigError(f"{path} holds negative tokens or counts; copy the checkpoint anew.")
+    return texts, counts

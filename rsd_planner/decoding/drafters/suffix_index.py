@@ -67,11 +67,12 @@ class SuffixArray:
 
     def walk(self, context: Sequence[int]) -> _Range | None:
         """See `SuffixIndex`."""
-        state: _Range | None = (0, len(self._order), 0)
+        state = (0, len(self._order), 0)
         for token in context:
-            state = self.step(state, token)
-            if state is None:
+            following = self.step(state, token)
+            if following is None:
                 return None
+            state = following
         return state
 
     def following(self, state: _Range) -> Mapping[int, float]:

@@ -7,17 +7,19 @@ from pathlib import Path
 import torch
 
 from rsd_planner.config import PlannerSettings, read_requirements
-from rsd_planner.decoding.acceptance import RULES
+from rsd_planner.decoding.acceptance import make_rule
 from rsd_planner.decoding.decoder import DecodeLimits
 from rsd_planner.decoding.drafters.catalog import make_drafter
 from rsd_planner.decoding.drafters.resources import DrafterResources
+from rsd_planner.decoding.sampling import Sampling
+from rsd_planner.interfaces import Acceptance
 from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint
 from rsd_planner.models.target import VlaTarget
 from rsd_planner.models.trajectory_head import FlowHead
 from rsd_planner.planning.planner import Planner, PlannerParts
 from rsd_planner.planning.prompt import make_prompt_builder
 
-__all__ = ["build_planner", "drafter_resources"]
+__all__ = ["acceptance_of", "build_planner", "drafter_resources"]
 
 
 def build_planner(settings: PlannerSettings) -> Planner:
@@ -49,7 +51,13 @@ def build_planner(settings: PlannerSettings) -> Planner:
         resources=drafter_resources(checkpoint),
     )
     drafter = make_drafter(settings.drafter, parts.resources)
-    return Planner(parts, drafter, RULES[settings.rule](), settings.seed)
+    return Planner(parts, drafter, acceptance_of(settings), settings.seed)
+
+
+def acceptance_of(settings: PlannerSettings) -> Acceptance:
+    """The rule that settings ask for, with the noise of its own beginning."""
+    sampling = Sampling(settings.temperature, settings.top_p, settings.seed)
+    return make_rule(settings.rule, sampling)
 
 
 def drafter_resources(checkpoint: Checkpoint) -> DrafterResources:

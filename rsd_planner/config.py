@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 DRAFTERS = ("none", "previous_tick", "prompt_lookup", "suffix")
-RULES = ("greedy",)
+RULES = ("greedy", "coupled", "rejection")
 DEVICES = ("cpu", "cuda")
 
 _FRONT_POSE = (1.5, 0.0, 1.5, 0.0, 0.0, 0.0)
@@ -124,7 +124,18 @@ class PlannerSettings:
         "previous_tick", "str", "Who drafts the reasoning; 'none' decodes plainly.",
         choices=DRAFTERS,
     )  # fmt: skip
-    rule: str = _setting("greedy", "str", "How drafted tokens are accepted.", choices=RULES)
+    rule: str = _setting(
+        "greedy", "str", "How drafted tokens are accepted; all but greedy sample the text.",
+        choices=RULES,
+    )  # fmt: skip
+    temperature: float = _setting(
+        0.6, "float", "Of the sampled text: below 1 likely tokens become likelier.",
+        low=0.05, high=5.0,
+    )  # fmt: skip
+    top_p: float = _setting(
+        0.98, "float", "The sampled text keeps to the likeliest tokens that hold this probability.",
+        low=0.01, high=1.0,
+    )  # fmt: skip
     draft_budget: int = _setting(
         48, "int", "Most drafted tokens that one forward verifies.", low=1, high=512
     )

@@ -15,6 +15,7 @@ from rsd_planner.types import (
     EgoHistory,
     Prompt,
     Trajectory,
+    Verdict,
     Verification,
 )
 
@@ -67,12 +68,12 @@ class Acceptance(Protocol):
     """Decides how much of a draft is valid and which token the target puts after it."""
 
     name: str
+    repeatable: bool  # the text is the same whatever was drafted, so it can be compared
 
-    def accept(self, step: Verification, draft: Draft, position: int) -> tuple[int, int]:
-        """`(accepted, token)`: the longest valid prefix and the target's token after it.
+    def accept(self, step: Verification, draft: Draft, position: int) -> Verdict:
+        """What of the draft is valid, and the target's token after it.
 
-        `position` is the number of committed text tokens before the draft; sampling rules
-        index their noise by it.
+        `position` is the number of committed text tokens before the draft.
         """
 
 

@@ -36,6 +36,7 @@ __all__ = [
     "SpanKind",
     "SpanSource",
     "Trajectory",
+    "Verdict",
     "Verification",
 ]
 
@@ -195,6 +196,15 @@ class Verification:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """What an acceptance rule makes of a draft."""
+
+    path: tuple[int, ...]  # indices of the accepted draft tokens, in the order of the text
+    token: int  # the target's own, behind them
+    gaps: tuple[float, ...]  # (path + 1,) by how much each of these tokens was preferred
+
+
+@dataclass(frozen=True)
 class Span:
     """A run of tokens of one origin; `start` and `end` index characters of the text."""
 
@@ -233,7 +243,7 @@ class Decoded:
     drafter_calls: int
     proposed: int
     accepted: int
-    top2_gaps: tuple[float, ...] = ()  # the target's top-2 logit gap at each token
+    top2_gaps: tuple[float, ...] = ()  # how far each token was from being another one
     drafter_ms: float = 0.0
     prefill_ms: float = 0.0  # the fused forward
     decode_ms: float = 0.0  # the whole loop, fused forward and close included

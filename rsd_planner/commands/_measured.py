@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rsd_planner.config import PlannerSettings, bundled_model_path
+from rsd_planner.config import RULES, PlannerSettings, bundled_model_path
 
 __all__ = ["add_planner_arguments", "print_rows", "settings_of", "warm_planner", "write_json"]
 
@@ -42,8 +42,8 @@ _TIME: tuple[_Column, ...] = (
 )
 
 
-def add_planner_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that choose model, rate and file."""
+def add_planner_arguments(parser: argparse.ArgumentParser, *, rates: bool = False) -> None:
+    """The options that choose model, rate and file; with `rates`, --hz takes several."""
     add = parser.add_argument
     add("--model", default="", help="checkpoint folder (the bundled mini)")
     add("--device", default="cpu", help="cpu or cuda (%(default)s)")
@@ -51,7 +51,13 @@ def add_planner_arguments(parser: argparse.ArgumentParser) -> None:
     add("--camera", default="front_wide", help="name of the camera (%(default)s)")
     add("--image-topic", metavar="TOPIC", help="pictures in the bag (found by the camera's name)")
     add("--odometry-topic", metavar="TOPIC", help="odometry in the bag (found by type)")
-    add("--hz", type=float, default=5.0, help="ticks a second of the drive (%(default)g)")
+    if rates:
+        add("--hz", type=float, nargs="+", default=[5.0], help="ticks a second of the drive (5)")
+    else:
+        add("--hz", type=float, default=5.0, help="ticks a second of the drive (%(default)g)")
+    add("--rule", default="greedy", choices=RULES, help="how drafts are accepted (%(default)s)")
+    add("--temperature", type=float, help="of sampled texts (the node's default)")
+    add("--top-p", type=float, metavar="P", help="nucleus of sampled texts (the node's default)")
     add("--seed", type=int, default=0, help="seed of all sampling (%(default)s)")
     add("--json", type=Path, metavar="FILE", help="write the figures as one JSON object")
 
@@ -64,7 +70,11 @@ def settings_of(arguments: argparse.Namespace, drafter: str = "previous_tick") -
         "cameras": [arguments.camera],
         "seed": arguments.seed,
         "drafter": drafter,
+        "rule": arguments.rule,
     }
+    for name in ("temperature", "top_p"):
+        if (value := getattr(arguments, name)) is not None:
+            values[name] = value
     if arguments.threads:
         values["worker_threads"] = arguments.threads
     return PlannerSettings.from_mapping(values)

@@ -1,27 +1,154 @@
 """Acceptance rules: how much of a draft is valid, and the target's token after it.
 
-`greedy` is token-identical to the target's greedy text. Sampling rules come beside it.
+`greedy` and `coupled` fix the target's choice at every position before they look at the draft,
+so the text is that of plain decoding, token by token. `rejection` gives texts of the same
+distribution instead. All read logits whose forbidden tokens are −inf.
 """
 
 from __future__ import annotations
 
-from rsd_planner.types import Draft, Verification
+from collections.abc import Callable
 
-__all__ = ["RULES", "Greedy"]
+import torch
+from torch import Tensor
+
+from rsd_planner.decoding.sampling import GumbelNoise, Sampling, nucleus
+from rsd_planner.interfaces import Acceptance
+from rsd_planner.types import Draft, Verdict, Verification
+
+__all__ = ["RULES", "Coupled", "Greedy", "Rejection", "make_rule"]
+
+_NEAR = 1e-4  # probabilities this close, relatively, may change places by rounding
 
 
 class Greedy:
-    """Accept the longest prefix that the target would have chosen itself."""
+    """Accept what the target would have chosen itself."""
 
     name = "greedy"
+    repeatable = True
 
-    def accept(self, step: Verification, draft: Draft, position: int) -> tuple[int, int]:
-        """`(accepted, token)`; see `interfaces.Acceptance`."""
+    def accept(self, step: Verification, draft: Draft, position: int) -> Verdict:
+        """See `interfaces.Acceptance`."""
         choices = step.logits.argmax(dim=-1).tolist()  # (draft + 1,)
-        accepted = 0
-        while accepted < len(draft) and choices[accepted] == draft.tokens[accepted]:
-            accepted += 1
-        return accepted, choices[accepted]
+        path = _follow(draft, choices)
+        rows = _rows(path)
+        return Verdict(path, choices[rows[-1]], tuple(_top2_gaps(step.logits[rows]).tolist()))
 
 
-RULES = {Greedy.name: Greedy}
+class Coupled:
+    """Sample by Gumbel noise that seed and position fix; accept what is sampled alike.
+
+    The target's choice is the argmax of its log-probabilities plus the noise (Gumbel 1954):
+    exactly a sample, whatever is drafted, and the same one as without drafts. The noise
+    is the same in every tick, so that texts of similar scenes are alike: ticks are correlated.
+    """
+
+    name = "coupled"
+    repeatable = True
+
+    def __init__(self, sampling: Sampling) -> None:
+        self._sampling = sampling
+        self._noise = GumbelNoise(sampling.seed)
+
+    def accept(self, step: Verification, draft: Draft, position: int) -> Verdict:
+        """See `interfaces.Acceptance`."""
+        log_probs = self._sampling.log_probs(step.logits)  # (draft + 1, vocab)
+        probs = log_probs.exp()
+        kept = nucleus(probs, self._sampling.top_p)
+        noisy = log_probs + self._noise.rows(position, len(draft) + 1, like=log_probs)
+        choices = noisy.masked_fill(~kept, -torch.inf).argmax(dim=-1).tolist()
+        path = _follow(draft, choices)
+        rows = _rows(path)
+        gaps = self._gaps(noisy[rows], probs[rows], kept[rows])
+        return Verdict(path, choices[rows[-1]], tuple(gaps.tolist()))
+
+    def _gaps(self, noisy: Tensor, probs: Tensor, kept: Tensor) -> Tensor:
+        """How far each row's choice is from being another one (rows,).
+
+        Either the next best token overtakes it, or the nucleus' edge moves: over the choice,
+        or over a token outside that the noise prefers.
+        """
+        scores = noisy.masked_fill(~kept, -torch.inf)
+        gaps = _top2_gaps(scores)
+        top_p = self._sampling.top_p
+        if top_p >= 1.0:
+            return gaps
+        best, choice = scores.max(dim=-1, keepdim=True)
+        above = (probs > (1 - _NEAR) * probs.gather(-1, choice)).scatter(-1, choice, False)
+        mass = (probs * above).sum(dim=-1)
+        inside = torch.where(above.any(dim=-1), top_p - mass, torch.inf)
+        rivals = ~kept & (noisy > best)
+        likeliest = probs.masked_fill(~rivals, 0).amax(dim=-1, keepdim=True)
+        mass = (probs * (probs > (1 + _NEAR) * likeliest)).sum(dim=-1)
+        outside = torch.where(rivals.any(dim=-1), mass - top_p, torch.inf)
+        return torch.minimum(gaps, torch.minimum(inside, outside).clamp(min=0))
+
+
+class Rejection:
+    """Accept a drafted token with the target's probability of it (Leviathan 2023, Chen 2023).
+
+    Drafted tokens count as point masses: nothing is assumed of how they were chosen. A
+    rejected one is taken out of the distribution before the next is tried or a token is
+    drawn. Every decision has fresh noise: a draft that was copied from an earlier tick depends
+    on that tick's noise, and would be accepted too often if it returned.
+    """
+
+    name = "rejection"
+    repeatable = False
+
+    def __init__(self, sampling: Sampling) -> None:
+        self._sampling = sampling
+        self._generator = torch.Generator().manual_seed(sampling.seed)
+
+    def accept(self, step: Verification, draft: Draft, position: int) -> Verdict:
+        """See `interfaces.Acceptance`."""
+        probs = self._sampling.probs(step.logits).cpu()  # (draft + 1, vocab)
+        drawn = torch.rand(len(draft), generator=self._generator, dtype=torch.float64).tolist()
+        tokens = torch.tensor(draft.tokens, dtype=torch.long)
+        drafted = probs[range(len(draft)), tokens].tolist()  # (draft,)
+        path: list[int] = []
+        left = probs[0]
+        for index in range(len(draft)):
+            if drawn[index] >= drafted[index]:
+                left = left.index_fill(0, tokens[index], 0.0)
+                break
+            path.append(index)
+            left = probs[index + 1]
+        token = int(torch.multinomial(left, 1, generator=self._generator))
+        gaps = _top2_gaps(step.logits[_rows(tuple(path))])
+        return Verdict(tuple(path), token, tuple(gaps.tolist()))
+
+
+RULES: dict[str, Callable[[Sampling], Acceptance]] = {
+    Greedy.name: lambda _: Greedy(),
+    Coupled.name: Coupled,
+    Rejection.name: Rejection,
+}
+
+
+def make_rule(name: str, sampling: Sampling) -> Acceptance:
+    """A fresh rule; `greedy` does not sample.
+
+    Raises:
+        KeyError: no rule has this name.
+    """
+    return RULES[name](sampling)
+
+
+def _follow(draft: Draft, choices: list[int]) -> tuple[int, ...]:
+    """The drafted tokens that the target chose too; `choices` are those of each row."""
+    accepted = 0
+    while accepted < len(draft) and choices[accepted] == draft.tokens[accepted]:
+        accepted += 1
+    return tuple(range(accepted))
+
+
+def _rows(path: tuple[int, ...]) -> list[int]:
+    """The rows of a verification that decided about a path and the token behind it."""
+    return [0, *(index + 1 for index in path)]
+
+
+def _top2_gaps(scores: Tensor) -> Tensor:
+    """The difference between the two largest scores of each row (rows,)."""
+    top = scores.topk(2, dim=-1).values
+    return top[:, 0] - top[:, 1]

@@ -22,6 +22,7 @@ from rsd_planner.types import (
     Prompt,
     SpanKind,
     SpanSource,
+    Verdict,
     Verification,
 )
 
@@ -67,9 +68,8 @@ def decode(
     step = (prefill or target.prefill)(prompt, draft)
     timer.prefilled()
     while True:
-        accepted, choice = acceptance.accept(step, draft, len(text.tokens))
-        cached = text.commit(draft, accepted, choice, step)
-        target.keep(cached)
+        verdict = acceptance.accept(step, draft, len(text.tokens))
+        target.keep(text.commit(draft, verdict))
         if text.finish_reason is not None:
             break
         draft = propose()
@@ -98,7 +98,7 @@ class _Text:
     finish_reason: FinishReason | None = None
     last_is_uncached: bool = False
 
-    def commit(self, draft: Draft, accepted: int, choice: int, step: Verification) -> int:
+    def commit(self, draft: Draft, verdict: Verdict) -> int:
         """Commit accepted draft tokens and the target's choice after them.
 
         Returns how many draft tokens stay in the cache. Nothing is committed behind the end
@@ -106,18 +106,15 @@ class _Text:
         """
         self.calls += 1
         self.proposed += len(draft)
-        gaps = _top2_gaps(step, accepted + 1)
-        cached = 0
-        for index in range(accepted):
-            source = draft.sources[index]
-            self._append(draft.tokens[index], source, SpanKind.ACCEPTED, gaps[index])
-            cached += 1
+        for done, (index, gap) in enumerate(zip(verdict.path, verdict.gaps, strict=False)):
+            self._append(draft.tokens[index], draft.sources[index], SpanKind.ACCEPTED, gap)
             if self.finish_reason is not None:
-                return cached
-        kind = SpanKind.CORRECTED if accepted < len(draft) else SpanKind.UNDRAFTED
-        self._append(choice, SpanSource.TARGET, kind, gaps[accepted])
+                return done + 1
+        kept = len(verdict.path)
+        kind = SpanKind.CORRECTED if kept < len(draft) else SpanKind.UNDRAFTED
+        self._append(verdict.token, SpanSource.TARGET, kind, verdict.gaps[-1])
         self.last_is_uncached = self.finish_reason is not None
-        return cached
+        return kept
 
     def _append(self, token: int, source: SpanSource, kind: SpanKind, gap: float) -> None:
         self.tokens.append(token)
@@ -181,9 +178,3 @@ def _clean(draft: Draft, budget: int, vocab_size: int) -> Draft:
             length = index
             break
     return draft if length == len(draft) else draft.cut(length)
-
-
-def _top2_gaps(step: Verification, rows: int) -> list[float]:
-    """The difference between the two largest logits in the first rows."""
-    top = step.logits[:rows].topk(2, dim=-1).values
-    return (top[:, 0] - top[:, 1]).tolist()

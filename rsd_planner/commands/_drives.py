@@ -7,14 +7,20 @@ fixed rate from the first message on. No model and no ROS.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rsd_planner.bags import Bag, messages, open_bag
 from rsd_planner.config import PlannerSettings, bundled_model_path
 from rsd_planner.errors import CommandError
+from rsd_planner.evaluation.trajectory import driven_path
 from rsd_planner.model_requirements import ModelRequirements
+from rsd_planner.planning.ego_history import OdometryTrack
 from rsd_planner.planning.input_buffer import InputBuffer, NotReady
 from rsd_planner.types import CameraModel, EgoState, Frame, Observation
 
@@ -87,6 +93,20 @@ class BagDrive:
                 buffer.add_frame(message, arrived_ns)
             else:
                 buffer.add_state(message, arrived_ns)
+
+    def driven(
+        self, observation: Observation, points: int, step_s: float
+    ) -> NDArray[np.float64] | None:
+        """Where the car went (points, 3), in the ego frame at t0; None past the record's end."""
+        ego = observation.history.now
+        return driven_path(self._track, ego, observation.t0_ns, points, step_s)
+
+    def novel(self, stamps_ns: Sequence[int]) -> None:
+        """None: a bag says nothing of causes."""
+
+    @cached_property
+    def _track(self) -> OdometryTrack:
+        return OdometryTrack(self.states())
 
     def _arrivals(self) -> Iterator[tuple[int, EgoState | Frame]]:
         """Messages as they came in, with the log time: late and out of order where they were."""

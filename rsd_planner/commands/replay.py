@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     for reason, count in drive.skipped.most_common(3):
         console.print(f"{count} tick{'s' if count > 1 else ''} without a plan: {reason}")
     console.print(f"plans: {out / 'plans'}    report: {out / 'report.html'}")
-    good = all(
+    good = not planner.acceptance.repeatable or all(
         r["exact_ticks"] is None or r["exact_ticks"] + r["excused_ticks"] == r["ticks"]
         for r in rows
     )
@@ -131,13 +131,13 @@ def _measure(
     recording: Recording,
 ) -> Drive:
     """The rows' material: measured beside plain decoding, or as the planner reported it."""
-    from rsd_planner.commands.bench import measure
+    from rsd_planner.commands._bench_drives import measure
 
     if not arguments.against_none or arguments.drafter == "none":
         return _as_reported(results, recording)
     names = ["none", arguments.drafter]
     limit = arguments.max_ticks or None
-    measured = measure(planner, drive, names, settings, arguments.hz, limit, oracle=False)
+    measured = measure(planner, drive, names, settings, arguments.hz, limit, bounds=False)
     for i, (plain, own) in enumerate(zip(*(measured.ticks[n] for n in names), strict=True)):
         recording.ticks[i] = dataclasses.replace(
             recording.ticks[i],

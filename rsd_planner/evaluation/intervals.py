@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bootstrap", "sums_by_drive"]
+__all__ = ["Interval", "bootstrap", "sums_by_drive"]
 
 _DRAWS = 1000
 

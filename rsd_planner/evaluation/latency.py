@@ -1,17 +1,15 @@
-"""Percentiles, and confidence intervals of ratios bootstrapped over drives.
-
-Ticks of one drive are alike, so resampling ticks would promise too much: drives are drawn.
-"""
+"""Percentiles of measured times, and intervals of ratios of sums, bootstrapped over drives."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+
+from rsd_planner.evaluation.intervals import Interval, bootstrap
 
 __all__ = ["bootstrap_ratio", "percentile"]
-
-_DRAWS = 2000
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
@@ -19,17 +17,16 @@ def percentile(values: Sequence[float], share: float) -> float | None:
     return float(np.percentile(values, share)) if len(values) else None
 
 
-def bootstrap_ratio(
-    above: Sequence[float], below: Sequence[float], seed: int
-) -> tuple[float, float] | None:
+def bootstrap_ratio(above: Sequence[float], below: Sequence[float], seed: int) -> Interval | None:
     """The 95 % interval of Σ above / Σ below over drives; None for fewer than two drives.
 
     `above[i]` and `below[i]` are the sums of drive i.
     """
-    if len(above) < 2:
-        return None
-    chosen = np.random.default_rng(seed).integers(0, len(above), (_DRAWS, len(above)))
-    denominators = np.asarray(below)[chosen].sum(axis=1)
-    ratios = np.asarray(above)[chosen].sum(axis=1) / np.where(denominators > 0, denominators, 1e-9)
-    low, high = np.percentile(ratios, [2.5, 97.5])
-    return float(low), float(high)
+    sums = np.stack([np.asarray(above, float), np.asarray(below, float)], axis=1)
+    return bootstrap(sums[sums.any(axis=1)], _ratio, seed)
+
+
+def _ratio(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(draws,): NaN where nothing stands below."""
+    below = sums[:, 1]
+    return np.divide(sums[:, 0], below, out=np.full(len(sums), np.nan), where=below > 0)

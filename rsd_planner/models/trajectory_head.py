@@ -23,14 +23,14 @@ class FlowHead:
     """Samples paths from a `Vla`'s expert."""
 
     def __init__(self, vla: Vla, samples: int = 1, steps: int | None = None) -> None:
-        self._vla = vla
+        self.vla = vla
         self._samples = samples
         self._steps = steps or vla.config.flow_steps
 
     @torch.inference_mode()
     def sample(self, target: VlaTarget, history: EgoHistory, seed: int) -> Trajectory:
         """The medoid of K sampled paths in the ego frame at t0."""
-        vla = self._vla
+        vla = self.vla
         # Drawn on the CPU, so that a seed means the same path on every device.
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(self._samples, *vla.action_space.shape, generator=generator)

@@ -60,16 +60,17 @@ def test_replay_writes_a_report(replayed):
     assert "measured in the same tick" in page
 
 
-def test_bench_has_plain_drafter_and_oracle(bag, model, tmp_path, capsys):
+def test_bench_has_plain_drafter_oracle_and_floor(bag, model, tmp_path, capsys):
     file = tmp_path / "sub" / "bench.json"
-    assert main(["bench", str(bag), "--model", str(model), "--quick", "--json", str(file)]) == 0
+    words = ["bench", bag, "--model", model, "--quick", "--drafter", "previous_tick"]
+    assert main([str(word) for word in [*words, "--ticks", "9", "--json", file]]) == 0
     rows = json.loads(file.read_text())["rows"]
-    names = ["none", "previous_tick", "oracle"]
+    names = ["none", "previous_tick", "oracle", "floor"]
     assert [row["drafter"] for row in rows] == 3 * names
     assert [row["split"] for row in rows] == [
         split for split in ("streaming", "isolated", "novel") for _ in names
     ]
-    assert rows[4]["routine_share"] == 0.0, "without a last tick there is nothing to copy"
+    assert rows[5]["routine_share"] == 0.0, "without a last tick there is nothing to copy"
     assert rows[0]["speedup_reasoning"] == pytest.approx(1.0)
     assert rows[2]["saved_share"] == pytest.approx(1.0)
     assert "previous_tick" in capsys.readouterr().out

@@ -53,18 +53,19 @@ def drive(measured):
         ticks[m.drafter].append(m)
     isolated = {"previous_tick": [m for tick in measured for m in tick if m.isolated]}
     novel = (False, False, False, True, True, False)
-    errors = {name: PathError() for name in ticks}
-    for name, measured_ticks in ticks.items():
-        for tick in measured_ticks:
-            errors[name].add(tick.trajectory, None)
+    errors = {name: PathError() for name in ticks if name != "floor"}
+    for name, error in errors.items():
+        for tick in ticks[name]:
+            error.add(tick.trajectory, None)
     return Drive(ticks, errors, isolated, novel)
 
 
 def test_every_drafter_writes_the_plain_text(measured):
-    assert {m.exactness for tick in measured for m in tick} <= {
-        Exactness.EXACT,
-        Exactness.EXCUSED,
-    }
+    for m in (m for tick in measured for m in tick):
+        if m.drafter == "floor":
+            assert m.exactness is None
+        else:
+            assert m.exactness in (Exactness.EXACT, Exactness.EXCUSED)
 
 
 def test_oracle_needs_the_fewest_forwards(measured):
@@ -83,12 +84,24 @@ def test_an_unchanged_picture_makes_the_previous_text_right(measured):
 def test_tick_is_floor_plus_reasoning(measured):
     for m in measured[0]:
         assert m.tick_ms == pytest.approx(m.floor_ms + m.reasoning_ms)
+        assert m.floor_ms == pytest.approx(m.vision_ms + m.prefill_ms + m.head_ms)
+
+
+def test_the_floor_is_a_tick_without_text(drive):
+    assert len(drive.ticks["floor"]) == 6
+    for m in drive.ticks["floor"]:
+        assert m.decoded.tokens == ()
+        assert m.reasoning_ms == 0.0
+    row = bench_rows([drive], split="streaming")[-1]
+    assert row["drafter"] == "floor"
+    assert row["exact_ticks"] is row["speedup_reasoning"] is row["tokens_per_forward"] is None
+    assert row["tick_over_floor_p50"] == 1.0
 
 
 def test_rows_have_the_fixed_names_and_plain_is_one(drive):
     rows = bench_rows([drive], split="streaming")
-    assert [tuple(row) for row in rows] == [ROW_FIELDS] * 3
-    plain, previous, oracle = rows
+    assert [tuple(row) for row in rows] == [ROW_FIELDS] * 4
+    plain, previous, oracle, _ = rows
     assert plain["speedup_reasoning"] == pytest.approx(1.0)
     assert plain["saved_share"] == pytest.approx(0.0)
     assert oracle["saved_share"] == pytest.approx(1.0)
@@ -103,7 +116,7 @@ def test_rows_have_the_fixed_names_and_plain_is_one(drive):
 
 
 def test_an_isolated_drafter_copies_nothing(drive):
-    plain, previous, oracle = bench_rows([drive], split="isolated")
+    plain, previous, oracle, _ = bench_rows([drive], split="isolated")
     assert previous["split"] == "isolated"
     assert previous["routine_share"] == 0.0 == plain["routine_share"]
     assert previous["exact_ticks"] + previous["excused_ticks"] == previous["ticks"] == 6

@@ -1,0 +1,147 @@
+"""Measures the drafters on one drive, a bag's or a shard's, and keeps what rows are made of."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rsd_planner.config import PlannerSettings
+from rsd_planner.decoding.drafters.catalog import make_drafter
+from rsd_planner.errors import CommandError
+from rsd_planner.evaluation.benchmark import (
+    EVERY_TICK,
+    FLOOR,
+    OracleDrafter,
+    Sparsely,
+    measure_drive,
+    novel_by_text,
+)
+from rsd_planner.evaluation.controls import TransformersControls
+from rsd_planner.evaluation.report import Drive
+from rsd_planner.evaluation.trajectory import PathError
+from rsd_planner.model_requirements import ModelRequirements
+from rsd_planner.planning.planner import Planner
+from rsd_planner.types import Observation
+
+__all__ = ["MeasurableDrive", "measure"]
+
+
+class MeasurableDrive(Protocol):
+    """A recorded drive: what the planner would see of it, and what came of it."""
+
+    path: Path
+    skipped: Counter[str]
+
+    @property
+    def name(self) -> str:
+        """How to call it."""
+
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the first picture."""
+
+    def observations(
+        self, settings: PlannerSettings, requirements: ModelRequirements, rate_hz: float
+    ) -> Iterator[Observation]:
+        """One observation a tick."""
+
+    def driven(
+        self, observation: Observation, points: int, step_s: float
+    ) -> NDArray[np.float64] | None:
+        """Where the car went (points, 3), in the ego frame at t0, if that is known."""
+
+    def novel(self, stamps_ns: Sequence[int]) -> tuple[bool, ...] | None:
+        """Which instants come within a second after the true causes changed, if that is known."""
+
+
+def measure(
+    planner: Planner,
+    drive: MeasurableDrive,
+    names: Sequence[str],
+    settings: PlannerSettings,
+    rate_hz: float,
+    limit: int | None = None,
+    *,
+    bounds: bool = True,
+    isolated: bool = False,
+    controls: TransformersControls | None = None,
+    every: Sparsely = EVERY_TICK,
+) -> Drive:
+    """The measured ticks of one drive, with the errors of the paths against the driven one.
+
+    With `bounds`, oracle and floor stand beside the drafters; with `isolated` every drafter is
+    measured without a past too.
+
+    Raises:
+        CommandError: the drive gives no tick.
+    """
+    drafters = [make_drafter(name, planner.parts.resources) for name in names]
+    if bounds and planner.acceptance.repeatable:
+        drafters.append(OracleDrafter())
+    forgetful = [make_drafter(name, planner.parts.resources) for name in names[1:] if isolated]
+    found = Drive({}, {}, {}, hz=rate_hz)
+    made = itertools.islice(drive.observations(settings, planner.requirements, rate_hz), limit)
+    seen: list[Observation] = []
+
+    def remember() -> Iterator[Observation]:
+        for observation in made:
+            seen[:] = [observation]
+            yield observation
+
+    with _Progress(f"measuring {drive.name}") as progress:
+        for tick in measure_drive(
+            planner, remember(), drafters, isolated=forgetful, controls=controls, every=every
+        ):
+            for one in (one for one in tick if bounds or one.drafter != FLOOR):
+                kept = found.isolated if one.isolated else found.ticks
+                kept.setdefault(one.drafter, []).append(one)
+                path = one.trajectory
+                if path is not None and not one.isolated:
+                    driven = drive.driven(seen[0], len(path.position_m), path.step_s)
+                    found.path_errors.setdefault(one.drafter, PathError()).add(path, driven)
+            progress.step()
+    if not found.ticks:
+        reason = drive.skipped.most_common(1)
+        raise CommandError(
+            f"{drive.path} gives no tick that can be planned"
+            + (f" ({reason[0][0]})." if reason else ".")
+        )
+    return replace(found, novel=_novel(drive, found, planner))
+
+
+def _novel(drive: MeasurableDrive, found: Drive, planner: Planner) -> tuple[bool, ...]:
+    plain, codec = found.ticks["none"], planner.parts.codec
+    stamps = [tick.t0_ns for tick in plain]
+    truth = drive.novel(stamps)
+    if truth is not None:
+        return truth
+    return novel_by_text(stamps, ["".join(codec.pieces(tick.decoded.tokens)) for tick in plain])
+
+
+class _Progress:
+    """A counter on the terminal's last line, silent elsewhere."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._count = 0
+        self._shown = sys.stderr.isatty()
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def step(self) -> None:
+        """One tick more."""
+        self._count += 1
+        if self._shown:
+            print(f"\r{self._what}: {self._count} ticks ", end="", file=sys.stderr, flush=True)
+
+    def __exit__(self, *_: Any) -> None:
+        if self._shown:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)

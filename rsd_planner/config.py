@@ -31,7 +31,7 @@ __all__ = [
     "suggest",
 ]
 
-DRAFTERS = ("none", "previous_tick", "prompt_lookup", "suffix")
+DRAFTERS = ("none", "previous_tick", "prompt_lookup", "suffix", "cascade")
 RULES = ("greedy", "coupled", "rejection")
 DEVICES = ("cpu", "cuda")
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scenes import MAX_TOKENS, assert_same, observation, run
-from texts import END, replay, standing
+from texts import ids, propose, replay, some_texts, standing
 
 from rsd_planner.decoding.drafters.catalog import make_drafter
 from rsd_planner.decoding.drafters.prompt_lookup import PromptLookupDrafter
@@ -32,21 +32,7 @@ from rsd_planner.models.checkpoint import Checkpoint
 from rsd_planner.types import DraftContext, Prompt, SpanKind, SpanSource
 
 TEXT_VOCAB = 900
-words = st.lists(st.integers(1, 5), max_size=12).map(lambda text: (*text, END))
-texts = st.lists(words, min_size=1, max_size=8)
-
-
-def ids(text: str) -> tuple[int, ...]:
-    """Characters as tokens, and the end."""
-    return (*map(ord, text), END)
-
-
-def propose(
-    drafter: Drafter, committed: str = "", prompt: tuple[int, ...] = (), budget: int = 48
-) -> str:
-    asked = Prompt(np.array(prompt, np.int64), ())
-    context = DraftContext(asked, standing(), tuple(map(ord, committed)), budget)
-    return "".join(map(chr, drafter.propose(context).tokens)).replace(chr(END), "$")
+patiently = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def learned(*seen: str) -> SuffixDrafter:
@@ -60,7 +46,8 @@ def drafters() -> list[Drafter]:
 # --- the index
 
 
-@given(texts, st.lists(st.integers(1, 5), max_size=6).map(tuple))
+@patiently
+@given(some_texts, st.lists(st.integers(1, 5), max_size=6).map(tuple))
 def test_indices_count_what_followed(seen: list[tuple[int, ...]], context: tuple[int, ...]) -> None:
     recent = RecentTexts(memory=99, depth=99, fading=1.0)
     for text in seen:
@@ -79,7 +66,8 @@ def test_indices_count_what_followed(seen: list[tuple[int, ...]], context: tuple
             assert found == followed
 
 
-@given(texts, st.lists(st.integers(1, 5), min_size=1, max_size=9).map(tuple))
+@patiently
+@given(some_texts, st.lists(st.integers(1, 5), min_size=1, max_size=9).map(tuple))
 def test_longest_match_is_found_by_halving(
     seen: list[tuple[int, ...]], context: tuple[int, ...]
 ) -> None:
@@ -89,7 +77,8 @@ def test_longest_match_is_found_by_halving(
     assert longest_match(index, context) == expected
 
 
-@given(texts, st.integers(1, 4))
+@patiently
+@given(some_texts, st.integers(1, 4))
 def test_forgotten_texts_leave_nothing_behind(seen: list[tuple[int, ...]], memory: int) -> None:
     bounded, fresh = RecentTexts(memory, 99, 0.5), RecentTexts(memory, 99, 0.5)
     for text in seen:
@@ -184,8 +173,8 @@ def test_lookup_remembers_a_few_ticks_only() -> None:
 # --- both
 
 
-@settings(deadline=None, suppress_health_check=list(HealthCheck))
-@given(texts, st.integers(1, 20))
+@patiently
+@given(some_texts, st.integers(1, 20))
 def test_any_texts_come_out_as_the_target_says_them(
     said: list[tuple[int, ...]], budget: int
 ) -> None:
@@ -196,7 +185,8 @@ def test_any_texts_come_out_as_the_target_says_them(
             assert drafted <= {SpanSource.LOOKUP}
 
 
-@given(texts, st.integers(0, 5))
+@patiently
+@given(some_texts, st.integers(0, 5))
 def test_budget_is_respected(said: list[tuple[int, ...]], budget: int) -> None:
     for drafter in drafters():
         replay(drafter, said)

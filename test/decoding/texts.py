@@ -6,14 +6,27 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
+from hypothesis import strategies as st
 
 from rsd_planner.decoding.acceptance import Greedy
 from rsd_planner.decoding.decoder import DecodeLimits, decode
 from rsd_planner.interfaces import Drafter
-from rsd_planner.types import Decoded, Draft, EgoHistory, EgoState, Prompt, Verification
+from rsd_planner.types import (
+    Decoded,
+    Draft,
+    DraftContext,
+    EgoHistory,
+    EgoState,
+    Prompt,
+    Verification,
+)
 
 END = 0  # the last token of every text
 VOCAB = 1200
+
+
+_texts = st.lists(st.integers(1, 5), max_size=12).map(lambda text: (*text, END))
+some_texts = st.lists(_texts, min_size=1, max_size=8)
 
 
 class TextTarget:
@@ -67,3 +80,17 @@ def replay(
         found.append(decode(target, drafter, Greedy(), asked, history, limits))
         assert found[-1].tokens == text
     return found
+
+
+def ids(text: str) -> tuple[int, ...]:
+    """Characters as tokens, and the end."""
+    return (*map(ord, text), END)
+
+
+def propose(
+    drafter: Drafter, committed: str = "", prompt: tuple[int, ...] = (), budget: int = 48
+) -> str:
+    """What is drafted behind a text, its end as `$`."""
+    asked = Prompt(np.array(prompt, np.int64), ())
+    context = DraftContext(asked, standing(), tuple(map(ord, committed)), budget)
+    return "".join(map(chr, drafter.propose(context).tokens)).replace(chr(END), "$")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from rsd_planner.decoding.drafters.cascade import CascadeDrafter
 from rsd_planner.decoding.drafters.none import NoDrafter
 from rsd_planner.decoding.drafters.previous_tick import PreviousTickDrafter
 from rsd_planner.decoding.drafters.prompt_lookup import PromptLookupDrafter
@@ -31,6 +32,7 @@ DRAFTERS: dict[str, _Makes] = {
     PreviousTickDrafter.name: PreviousTickDrafter,
     PromptLookupDrafter.name: PromptLookupDrafter,
     SuffixDrafter.name: SuffixDrafter,
+    CascadeDrafter.name: CascadeDrafter,
 }
 
 

@@ -162,6 +162,18 @@ class PrefixAlignment:
         self._position = min(ending_alike or candidates, key=lambda j: abs(j - expected))
         return self._position
 
+    @property
+    def distance(self) -> int:
+        """Edits between the new text and the prefix that it stands for."""
+        return min(self._row)
+
+    def fork(self) -> PrefixAlignment:
+        """One that goes its own way from here."""
+        other = PrefixAlignment(self._old)
+        other._row, other._done = self._row, self._done  # rows are replaced, never changed
+        other._position, other._last = self._position, self._last
+        return other
+
     def _extend(self, token: int) -> None:
         row = [self._row[0] + 1]
         for j, old in enumerate(self._old):

@@ -1,4 +1,5 @@
-"""`rsd train target`: make the mini from simulated drives, stage by stage.
+"""`rsd train target` makes the mini from simulated drives, stage by stage; `rsd train routine`
+the routine reasoner that drafts for a target.
 
 Every stage can be stopped at any moment and run again; it goes on from its last save, at
 most two minutes back. `rsd train report` shows how a run is doing.
@@ -7,6 +8,7 @@ most two minutes back. `rsd train report` shows how a run is doing.
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from rsd_planner.errors import CommandError
@@ -21,6 +23,7 @@ examples:
   rsd train target --data drives --work work --out model
   rsd train target --data drives --work work --out model --stage language --language-steps 3000
   rsd train report work
+  rsd train routine --data drives --model model --work work_routine
 
 Several GPUs, or machines:
   torchrun --nproc-per-node 4 -m rsd_planner.cli train target --device cuda …
@@ -53,9 +56,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0)
     add("--save-every", type=float, default=90.0, metavar="S", help="seconds between saves")
     add("--evaluations", type=int, default=6, metavar="N", help="on held-out drives, a stage")
+    _add_routine(actions.add_parser("routine", help="train the drafter that sees no picture"))
     report = actions.add_parser("report", help="write a page with the curves of a run")
     report.add_argument("work", type=Path, help="the run's --work folder")
     report.add_argument("--html", type=Path, help="the page (default: report.html in the folder)")
+
+
+def _add_routine(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `rsd train routine`."""
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="drives in train and heldout")
+    add("--model", type=Path, required=True, help="the target's checkpoint")
+    add("--work", type=Path, required=True, help="where the run and the target's texts are kept")
+    add("--out", type=Path, help="folder of the drafter's files (default: drafters in --model)")
+    add("--steps", type=int, default=6000, help="batches of 64 ticks (default %(default)s)")
+    add("--size", choices=["mini", "toy"], default="mini", help="toy is for tests")
+    add("--device", choices=["cpu", "cuda"], default="cpu")
+    add("--limit", type=int, help="most training drives; the target reads all of them once")
+    add("--heldout-limit", type=int, help="most held-out drives")
+    add("--seed", type=int, default=0)
+    add("--save-every", type=float, default=90.0, metavar="S", help="seconds between saves")
+    add("--evaluations", type=int, default=6, metavar="N", help="on held-out drives")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,6 +92,37 @@ def run(args: argparse.Namespace) -> int:
                 f"{args.data} has no folder {split} with drives; "
                 f"make them with `rsd data --out {args.data / split}`."
             )
+    return _run_routine(args) if args.what == "routine" else _run_target(args)
+
+
+def _run_routine(args: argparse.Namespace) -> int:
+    if args.steps < 1:
+        raise CommandError("--steps must be at least 1")
+    from rsd_planner.training.routine import SIZES, RoutineRun
+    from rsd_planner.training.runtime import open_runtime
+
+    with open_runtime(args.device) as runtime:
+        job = RoutineRun(
+            model=args.model,
+            data=args.data,
+            folder=args.work,
+            output=args.out or args.model / "drafters",
+            steps=args.steps,
+            runtime=runtime,
+            seed=args.seed,
+            limit=args.limit,
+            held_out_limit=args.heldout_limit,
+            size=SIZES[args.size],
+            save_every_s=args.save_every,
+            evaluations=args.evaluations,
+        )
+        scores = job.run()
+        if runtime.is_first:
+            print(f"{job.output}: {json.dumps(scores)}")
+    return 0
+
+
+def _run_target(args: argparse.Namespace) -> int:
     steps = {stage: getattr(args, f"{stage}_steps") for stage, _, _ in _STEPS}
     if min(steps.values()) < 0:
         raise CommandError("steps must not be negative")

@@ -1,0 +1,333 @@
+"""The routine reasoner's network: a small transformer over the car's motion and text.
+
+It reads the last tick's text, how long each token of it has stood, and the car's motion, and
+writes the next block of the new text in one forward. It never sees a picture. Positions count
+tokens (one-dimensional rotary embedding, FlatRoPE of arXiv 2606.31160); the new text starts
+where the old one does, so that equal places have equal angles.
+
+Every place of the block asks for itself. A light head, conditioned on the token in front (the
+idea of JetSpec, arXiv 2606.18394), makes the places agree: it is applied to the whole block again
+until the tokens no longer change, which is the chain that token by token would give. The head
+mixes a distribution of its own with copying from the old text (pointer network, Vinyals 2015).
+
+Tokens here are places in the drafter's own vocabulary: those that the target was seen to write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["NOTHING", "UNKNOWN", "Cache", "Old", "RoutineBatch", "RoutineConfig", "RoutineNet"]
+
+UNKNOWN = 0  # a token that the drafter cannot write
+NOTHING = 1  # no token: before a text, behind it, or not told
+_RESERVED = 2
+_SINCE = 4  # features of how long a token stands
+_EPSILON = 1e-8
+_MASKED = -1e9
+
+Cache = list[tuple[Tensor, Tensor]]  # of each layer: keys and values (batch, heads, rows, head)
+
+
+@dataclass(frozen=True)
+class RoutineConfig:
+    """Everything that a drafter's file says beside its weights."""
+
+    vocabulary: tuple[int, ...]  # the target's ids of the tokens from `_RESERVED` on
+    target_vocab_size: int
+    end_token: int  # the target's id of a text's last token
+    motion_width: int  # features of the car's motion
+    history_steps: int
+    hidden: int = 128
+    layers: int = 3
+    heads: int = 4
+    intermediate: int = 384
+    motion_tokens: int = 4
+    block: int = 48  # most tokens of a draft
+    longest: int = 64  # most tokens of a text
+    rounds: int = 4  # most passes of the head over a block
+    least_chance: float = 0.06  # a draft ends where it is accepted so far with less
+
+    @property
+    def size(self) -> int:
+        """Places in the drafter's vocabulary."""
+        return len(self.vocabulary) + _RESERVED
+
+
+@dataclass
+class Old:
+    """The last tick's texts, padded behind with NOTHING; a batch may be of one."""
+
+    tokens: Tensor  # (batch, old)
+    since: Tensor  # (batch, old, 2) seconds and metres since a token came to its place
+    valid: Tensor | None = None  # (batch, old); None: all
+
+
+@dataclass
+class RoutineBatch:
+    """Texts to learn from. The first `committed` tokens of each are given."""
+
+    motion: Tensor  # (batch, motion_width)
+    old: Old
+    new: Tensor  # (batch, new) padded behind with NOTHING
+    committed: Tensor  # (batch,)
+    shift: Tensor  # (batch,) new place + shift = place in the old text, behind the committed
+
+
+class RoutineNet(nn.Module):
+    """See the module. `loss` trains; `RoutineReasoner` drafts with the other methods."""
+
+    def __init__(self, config: RoutineConfig) -> None:
+        super().__init__()
+        hidden = config.hidden
+        self.config = config
+        self.tokens = nn.Embedding(config.size, hidden)
+        self.before = nn.Embedding(config.size, hidden)  # of the token in front, in the head
+        self.kinds = nn.Embedding(3, hidden)  # old, committed, asked
+        self.since = nn.Linear(_SINCE, hidden)
+        self.motion = nn.Sequential(
+            nn.Linear(config.motion_width, 2 * hidden),
+            nn.GELU(),
+            nn.Linear(2 * hidden, config.motion_tokens * hidden),
+        )
+        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(hidden)
+        self.mix = _Mlp(hidden, 2 * hidden)
+        self.last_norm = nn.LayerNorm(hidden)
+        self.gate = nn.Linear(hidden, 1)
+        self.ask = nn.Linear(hidden, hidden, bias=False)
+        self.answer = nn.Linear(hidden, hidden, bias=False)
+        self._writable: Tensor
+        cos, sin = _rotary(config.motion_tokens + config.longest, hidden // config.heads)
+        self.register_buffer("_cos", cos, persistent=False)
+        self.register_buffer("_sin", sin, persistent=False)
+        writable = torch.zeros(config.size)
+        writable[:_RESERVED] = _MASKED
+        self.register_buffer("_writable", writable, persistent=False)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        scale = self.config.hidden**-0.5
+        for table in (self.tokens, self.before, self.kinds):
+            nn.init.normal_(table.weight, std=scale)
+        nn.init.constant_(self.gate.bias, 1.0)  # at first it rather copies
+
+    # The rows of a forward
+
+    def memory_rows(self, motion: Tensor, old: Old) -> Tensor:
+        """(batch, motion tokens + old, hidden) before the first layer."""
+        told = self.motion(motion).view(len(motion), self.config.motion_tokens, -1)
+        return torch.cat([told, self._told(old.tokens, old.since) + self.kinds.weight[0]], dim=1)
+
+    def committed_rows(self, tokens: Tensor) -> Tensor:
+        """(batch, committed, hidden)."""
+        return self.tokens(tokens) + self.kinds.weight[1]
+
+    def asked_rows(self, old: Old, places: Tensor) -> Tensor:
+        """(batch, asked, hidden): each knows the old token at its place (batch, asked)."""
+        return self._told(*aligned(old, places)) + self.kinds.weight[2]
+
+    def _told(self, tokens: Tensor, since: Tensor) -> Tensor:
+        far = torch.log1p(since)
+        near = since.clamp(max=10.0) * since.new_tensor((0.5, 0.1))
+        return self.tokens(tokens) + self.since(torch.cat([near, far], dim=-1))
+
+    def run(
+        self, rows: Tensor, places: Sequence[slice], given: int, past: Cache | None = None
+    ) -> tuple[Tensor, Cache]:
+        """All layers over rows at some runs of places; the first `given` rows can be seen.
+
+        Rows see `past` and the given ones. Returns the rows and what the given ones add to it.
+        """
+        parts = [self._places(run) for run in places]
+        rotary = parts[0]
+        if len(parts) > 1:
+            rotary = (torch.cat([cos for cos, _ in parts]), torch.cat([sin for _, sin in parts]))
+        cache: Cache = []
+        for index, layer in enumerate(self.layers):
+            rows, pair = layer(rows, rotary, given, past[index] if past else None)
+            cache.append(pair)
+        return self.norm(rows), cache
+
+    def _places(self, which: slice | Tensor) -> tuple[Tensor, Tensor]:
+        return self._cos[which], self._sin[which]  # type: ignore[index]
+
+    # The head
+
+    def keys(self, old: Old, states: Tensor) -> Tensor:
+        """Where to copy from (batch, old, hidden), by the old tokens' states.
+
+        A place is known by the token in front of it too: one looks for what followed there.
+        """
+        front = functional.pad(old.tokens[:, :-1], (1, 0), value=NOTHING)
+        start = self.config.motion_tokens
+        rotary = self._places(slice(start, start + old.tokens.shape[1]))
+        return self._turned(self.answer(states + self.before(front)), rotary)
+
+    def chances(
+        self,
+        states: Tensor,
+        before: Tensor,
+        places: Tensor | slice,
+        keys: Tensor,
+        copies: Tensor,
+        valid: Tensor | None = None,
+    ) -> Tensor:
+        """Probabilities (batch, asked, vocabulary) of the tokens at the asked places.
+
+        `states` (batch, asked, hidden) are the rows' last, `before` (batch, asked) the tokens
+        in front; `keys` are of `keys` and `copies` (batch, old, vocabulary) the old tokens as
+        one-hot rows.
+        """
+        mixed = states + self.before(before)
+        mixed = self.last_norm(mixed + self.mix(mixed))
+        own = functional.linear(mixed, self.tokens.weight) + self._writable
+        own = torch.softmax(own.float(), dim=-1)
+        if keys.shape[1] == 0:
+            return own
+        asked = self._turned(self.ask(mixed), self._places(places))
+        scores = asked @ keys.transpose(1, 2) * self.config.hidden**-0.5  # (batch, asked, old)
+        copied = torch.sigmoid(self.gate(mixed).float())
+        if valid is not None:
+            scores = scores.masked_fill(~valid[:, None], _MASKED)
+            copied = copied * valid.any(dim=1)[:, None, None]
+        from_old = torch.softmax(scores.float(), dim=-1) @ copies
+        return torch.lerp(own, from_old, copied)
+
+    def _turned(self, rows: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+        """Rotary positions on rows (batch, rows, hidden), head by head."""
+        heads = rows.unflatten(-1, (self.config.heads, -1))
+        return _turn(heads, *rotary).flatten(-2)
+
+    def copies(self, old: Old) -> Tensor:
+        """The old tokens as one-hot rows (batch, old, vocabulary)."""
+        return functional.one_hot(old.tokens, self.config.size).to(self.tokens.weight.dtype)
+
+    # Training
+
+    def loss(self, batch: RoutineBatch, hide: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of the tokens behind the committed ones, at most a block.
+
+        `hide` (batch, new) marks places whose front token is not told. Returns the mean loss
+        and the probabilities (batch, new, vocabulary).
+        """
+        config, old, new = self.config, batch.old, batch.new
+        place = torch.arange(new.shape[1], device=new.device)
+        given = place < batch.committed[:, None]  # (batch, new)
+        asked = self.asked_rows(old, place + batch.shift[:, None])
+        rows = torch.where(given[..., None], self.committed_rows(new), asked)
+        rows = torch.cat([self.memory_rows(batch.motion, old), rows], dim=1)
+        split = config.motion_tokens + old.tokens.shape[1]
+        rotary = self._places(
+            torch.cat([torch.arange(split, device=new.device), config.motion_tokens + place])
+        )
+        mask = self._mask(old, given)
+        for layer in self.layers:
+            rows, _ = layer(rows, rotary, rows.shape[1], None, mask)
+        rows = self.norm(rows)
+        front = functional.pad(new[:, :-1], (1, 0), value=NOTHING)
+        if hide is not None:
+            front = front.masked_fill(hide & (place > batch.committed[:, None]), NOTHING)
+        keys = self.keys(old, rows[:, config.motion_tokens : split])
+        chances = self.chances(
+            rows[:, split:], front, config.motion_tokens + place, keys, self.copies(old), old.valid
+        )
+        counted = ~given & (new != NOTHING)
+        counted &= place < batch.committed[:, None] + config.block
+        right = chances.gather(-1, new[..., None]).squeeze(-1)
+        losses = -torch.log(right + _EPSILON) * counted
+        return losses.sum() / counted.sum().clamp(min=1), chances
+
+    def _mask(self, old: Old, given: Tensor) -> Tensor:
+        """Who sees whom (batch, 1, rows, rows): all the memory, new rows the committed ones too."""
+        batch, count = old.tokens.shape
+        told = given.new_ones(batch, self.config.motion_tokens)
+        valid = old.valid if old.valid is not None else given.new_ones(batch, count)
+        memory = torch.cat([told, valid], dim=1)
+        from_memory = torch.cat([memory, torch.zeros_like(given)], dim=1)
+        from_new = torch.cat([memory, given], dim=1)
+        return torch.cat(
+            [
+                from_memory[:, None].expand(-1, memory.shape[1], -1),
+                from_new[:, None].expand(-1, given.shape[1], -1),
+            ],
+            dim=1,
+        )[:, None]
+
+
+def aligned(old: Old, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Old tokens and their since at places (batch, asked); NOTHING where there is none."""
+    count = old.tokens.shape[1]
+    if count == 0:
+        return torch.full_like(places, NOTHING), old.since.new_zeros(*places.shape, 2)
+    inside = (places >= 0) & (places < count)
+    within = places.clamp(0, count - 1)
+    tokens = old.tokens.gather(1, within).masked_fill(~inside, NOTHING)
+    since = old.since.gather(1, within[..., None].expand(-1, -1, 2))
+    return tokens, since.masked_fill(~inside[..., None], 0.0)
+
+
+class _Mlp(nn.Module):
+    """Norm, widen, narrow; the caller adds it."""
+
+    def __init__(self, hidden: int, intermediate: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(hidden)
+        self.widen = nn.Linear(hidden, intermediate)
+        self.narrow = nn.Linear(intermediate, hidden)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        out: Tensor = self.narrow(functional.gelu(self.widen(self.norm(rows))))
+        return out
+
+
+class _Layer(nn.Module):
+    """Attention to the rows that can be seen, then an MLP."""
+
+    def __init__(self, config: RoutineConfig) -> None:
+        super().__init__()
+        hidden = config.hidden
+        self.heads = config.heads
+        self.norm = nn.LayerNorm(hidden)
+        self.project = nn.Linear(hidden, 3 * hidden, bias=False)
+        self.out = nn.Linear(hidden, hidden, bias=False)
+        self.mlp = _Mlp(hidden, config.intermediate)
+
+    def forward(
+        self,
+        rows: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        given: int,
+        past: tuple[Tensor, Tensor] | None,
+        mask: Tensor | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """New rows, and keys and values of the `given` first ones."""
+        parts = self.project(self.norm(rows)).unflatten(-1, (3, self.heads, -1))
+        queries = _turn(parts[:, :, 0], *rotary).transpose(1, 2)  # (batch, heads, rows, head)
+        keys = _turn(parts[:, :given, 1], rotary[0][:given], rotary[1][:given]).transpose(1, 2)
+        values = parts[:, :given, 2].transpose(1, 2)
+        seen_keys, seen_values = keys, values
+        if past is not None:
+            seen_keys = torch.cat([past[0], keys], dim=2)
+            seen_values = torch.cat([past[1], values], dim=2)
+        seen = functional.scaled_dot_product_attention(queries, seen_keys, seen_values, mask)
+        rows = rows + self.out(seen.transpose(1, 2).flatten(-2))
+        return rows + self.mlp(rows), (keys, values)
+
+
+def _rotary(places: int, width: int) -> tuple[Tensor, Tensor]:
+    """cos and sin (places, 1, width / 2)."""
+    rates = 1e4 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    angles = torch.arange(places, dtype=torch.float64)[:, None, None] * rates
+    return angles.cos().float(), angles.sin().float()
+
+
+def _turn(rows: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding on rows (batch, rows, heads, head)."""
+    a, b = rows.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)

@@ -1,0 +1,184 @@
+"""The routine reasoner at work: one tick after the other, and its files.
+
+`read` takes what is known before any picture, `write` drafts behind a committed text. What was
+read is run through the layers once a tick; a draft after a rejection runs the new text alone.
+Weights are safetensors, the rest is JSON; nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rsd_planner.errors import ConfigError
+from rsd_planner.models.routine import (
+    NOTHING,
+    UNKNOWN,
+    Cache,
+    Old,
+    RoutineConfig,
+    RoutineNet,
+)
+
+__all__ = ["RoutineReasoner", "load_routine", "save_routine"]
+
+_MARGIN = 8  # places asked for behind the old text's end
+
+
+class RoutineReasoner:
+    """Drafts with a trained network, one sequence at a time."""
+
+    def __init__(self, net: RoutineNet, device: str = "cpu") -> None:
+        self._net = net.to(device).eval()
+        self.config = net.config
+        self._device = torch.device(device)
+        ids = self.config.vocabulary
+        self._ids = [-1, -1, *ids]
+        self._index = {token: place for place, token in enumerate(ids, start=2)}
+        self._end = self._index.get(self.config.end_token, NOTHING)
+        self._places = torch.arange(2 * self.config.longest, device=device)[None]
+        self.read(np.zeros(self.config.motion_width, np.float32), (), (), ())
+
+    @torch.inference_mode()
+    def read(
+        self,
+        motion: NDArray[np.float32],
+        old: Sequence[int],
+        since_s: Sequence[float],
+        since_m: Sequence[float],
+    ) -> None:
+        """A tick starts: the car's motion, and the last text (the target's ids; may be empty)."""
+        tokens = [self._index.get(token, UNKNOWN) for token in old[: self.config.longest]]
+        since = list(zip(since_s[: len(tokens)], since_m[: len(tokens)], strict=True))
+        self._old_tokens = tokens
+        self._old = Old(
+            torch.tensor([tokens], dtype=torch.long, device=self._device),
+            torch.tensor(since, dtype=torch.float32, device=self._device).view(1, -1, 2),
+        )
+        told = torch.from_numpy(motion)[None].to(self._device)
+        self._rows = self._net.memory_rows(told, self._old)
+        self._cache: Cache | None = None
+        self._copies = self._net.copies(self._old)
+        self._keys = self._rows[:, :0]
+
+    @torch.inference_mode()
+    def write(
+        self, committed: Sequence[int], shift: int, most: int
+    ) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        """A continuation of at most `most` tokens, and each one's chance given those before it.
+
+        Place i of the new text is likely place i + `shift` of the old one. The continuation
+        ends with the end token, or where a token is none that can be written, or where it is
+        too unlikely to be right so far.
+        """
+        config = self.config
+        start = len(committed)
+        left = len(self._old_tokens) - start - shift + _MARGIN
+        asked = min(most, config.block, config.longest - start)
+        if self._old_tokens:
+            asked = min(asked, max(left, _MARGIN))
+        if asked <= 0:
+            return (), ()
+        given = [self._index.get(token, UNKNOWN) for token in committed]
+        states = self._states(given, shift, asked)
+        before = given[-1] if given else NOTHING
+        tokens, chances = self._agree(states, before, start, shift)
+        return self._cut(tokens, chances)
+
+    def _states(self, given: list[int], shift: int, asked: int) -> Tensor:
+        """Last states (1, asked, hidden) of the places behind the given text."""
+        net, first = self._net, self.config.motion_tokens
+        start, memory = len(given), self._rows.shape[1]
+        rows = net.asked_rows(self._old, self._places[:, start + shift :][:, :asked])
+        ahead = slice(first, first + start + asked)
+        if self._cache is None:
+            # Where nothing is committed yet, both go through the layers at once.
+            together = [rows] if not given else []
+            runs = [slice(0, memory), ahead][: 1 + len(together)]
+            states, self._cache = net.run(torch.cat([self._rows, *together], 1), runs, memory)
+            self._keys = net.keys(self._old, states[:, first:memory])
+            if together:
+                return states[:, memory:]
+        if given:
+            text = torch.tensor([given], dtype=torch.long, device=self._device)
+            rows = torch.cat([net.committed_rows(text), rows], dim=1)
+        states, _ = net.run(rows, [ahead], start, self._cache)
+        return states[:, start:]
+
+    def _agree(
+        self, states: Tensor, before: int, start: int, shift: int
+    ) -> tuple[list[int], list[float]]:
+        """Tokens that follow from each other, and the chance of each."""
+        asked = states.shape[1]
+        first = self.config.motion_tokens + start
+        where = slice(first, first + asked)
+        tokens = [self._old_at(start + i + shift) for i in range(asked)]
+        chances: list[float] = []
+        for _ in range(self.config.rounds):
+            front = torch.tensor([[before, *tokens[:-1]]], device=self._device)
+            found = self._net.chances(states, front, where, self._keys, self._copies)
+            best, choice = found[0].max(dim=-1)
+            guessed, tokens = tokens, choice.tolist()
+            chances = best.tolist()
+            if tokens == guessed:
+                break
+        return tokens, chances
+
+    def _old_at(self, place: int) -> int:
+        return self._old_tokens[place] if 0 <= place < len(self._old_tokens) else NOTHING
+
+    def _cut(
+        self, tokens: list[int], chances: list[float]
+    ) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        so_far, kept = 1.0, 0
+        for token, chance in zip(tokens, chances):
+            so_far *= chance
+            if so_far < self.config.least_chance or token <= NOTHING:
+                break
+            kept += 1
+            if token == self._end:
+                break
+        return tuple(self._ids[token] for token in tokens[:kept]), tuple(chances[:kept])
+
+
+def save_routine(stem: Path, net: RoutineNet, card: Mapping[str, Any]) -> None:
+    """Write `stem`.safetensors in half precision and `stem`.json; `card` says how it was made."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    weights = {
+        k: v.detach().to("cpu", torch.float16).contiguous() for k, v in net.state_dict().items()
+    }
+    save_file(weights, str(stem.with_suffix(".safetensors")))
+    config = {**asdict(net.config), "vocabulary": list(net.config.vocabulary)}
+    text = json.dumps({"config": config, "card": dict(card)}, indent=None, separators=(",", ":"))
+    stem.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+
+
+def load_routine(weights: Path, facts: Path, device: str = "cpu") -> RoutineReasoner:
+    """A drafter from its two files.
+
+    Raises:
+        ConfigError: a file is damaged, or the two do not belong together.
+    """
+    remedy = "train it anew with `rsd train routine` or copy the checkpoint again"
+    try:
+        raw = json.loads(facts.read_text(encoding="utf-8"))["config"]
+        config = RoutineConfig(**{**raw, "vocabulary": tuple(raw["vocabulary"])})
+        net = RoutineNet(config)
+        state = load_file(str(weights))
+        net.load_state_dict({name: value.float() for name, value in state.items()})
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        line = str(error).splitlines()[0]
+        raise ConfigError(
+            f"{weights} and {facts.name} cannot be read ({line}); {remedy}."
+        ) from None
+    return RoutineReasoner(net, device)

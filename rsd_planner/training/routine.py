@@ -1,0 +1,216 @@
+"""`rsd train routine`: the routine reasoner learns what its target says.
+
+Distilled from the target's own greedy texts on simulated drives, not from the narrator's: a
+draft is right when it is what the target writes. Hard labels, so that a draft's probability is
+that of being accepted. Resumable; the files go beside the checkpoint's weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rsd_planner.decoding.decoder import DecodeLimits
+from rsd_planner.decoding.drafters.previous_tick import PreviousTickDrafter
+from rsd_planner.decoding.drafters.routine import ROUTINE_WEIGHTS, RoutineDrafter
+from rsd_planner.decoding.drafters.suffix import write_texts
+from rsd_planner.evaluation.known_texts import KnownTick, accepted_first, recite
+from rsd_planner.interfaces import Drafter
+from rsd_planner.model_requirements import read_requirements
+from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint
+from rsd_planner.models.motion import motion_width
+from rsd_planner.models.routine import NOTHING, Old, RoutineBatch, RoutineConfig, RoutineNet
+from rsd_planner.models.routine_reasoner import RoutineReasoner, save_routine
+from rsd_planner.training.data import DriveSet
+from rsd_planner.training.loop import Metrics, Schedule, train
+from rsd_planner.training.routine_examples import RoutineExamples, vocabulary_of
+from rsd_planner.training.runtime import Runtime
+from rsd_planner.training.sampling import step_batches
+from rsd_planner.training.target_texts import TargetTexts, checkpoint_digest, target_texts
+from rsd_planner.types import EgoHistory, EgoState
+
+__all__ = ["SIZES", "RoutineRun", "RoutineSize", "known_ticks"]
+
+STAGE = 5  # of `Schedule.batch_seed`
+HIDDEN_FRONT = 0.1  # share of places that are not told the token in front of them
+EVALUATED = 2048  # held-out ticks on the way
+
+
+@dataclass(frozen=True)
+class RoutineSize:
+    """The dimensions of the network, and of a step."""
+
+    hidden: int = 128
+    layers: int = 3
+    heads: int = 4
+    intermediate: int = 384
+    motion_tokens: int = 4
+    batch: int = 64
+
+
+SIZES = {"mini": RoutineSize(), "toy": RoutineSize(32, 1, 2, 64, 2, 16)}
+
+
+@dataclass(frozen=True)
+class RoutineRun:
+    """A training run: the target, its drives, and where things go."""
+
+    model: Path  # the target's checkpoint
+    data: Path  # shards, in the folders `train` and `heldout`
+    folder: Path  # where the run keeps its state and the target's texts
+    output: Path  # the folder of the drafter's files
+    steps: int
+    runtime: Runtime = field(default_factory=Runtime)
+    seed: int = 0
+    limit: int | None = None  # most training drives
+    held_out_limit: int | None = None
+    size: RoutineSize = field(default_factory=RoutineSize)
+    learning_rate: float = 1.5e-3
+    save_every_s: float = 90.0
+    evaluations: int = 6
+    max_tokens: int = 64  # of a text
+
+    def run(self) -> Metrics:
+        """Train from where an earlier run stopped, write the files; the held-out scores."""
+        checkpoint = load_checkpoint(self.model, str(self.runtime.device))
+        data = DriveSet(self.data / "train", self.limit)
+        held_out = DriveSet(self.data / "heldout", self.held_out_limit)
+        said, held_out_said = (
+            target_texts(checkpoint, d, self.folder, self.runtime, self.max_tokens, f"{n} texts")
+            for n, d in (("training", data), ("held-out", held_out))
+        )
+        config = self._config(checkpoint, said, data)
+        torch.manual_seed(self.seed)
+        net = RoutineNet(config).to(self.runtime.device)
+        step_s = read_requirements(self.model).history_step_s
+        ticks = list(known_ticks(held_out, held_out_said, step_s))
+        novel = held_out.novel[held_out_said.frames]
+
+        def evaluate(count: int | None = EVALUATED) -> Metrics:
+            drafter = RoutineDrafter(RoutineReasoner(net, str(self.runtime.device)))
+            scores = _scores(drafter, ticks[:count], novel[:count], config)
+            net.train()
+            return scores
+
+        examples = RoutineExamples(data, said, config.vocabulary, config.longest, step_s)
+        self._train(net, examples, evaluate)
+        scores = evaluate(None)
+        if self.runtime.is_first:
+            stem = self.output / ROUTINE_WEIGHTS
+            save_routine(stem.with_suffix(""), net, self._card(scores, data, said))
+            write_texts(self.output, said.texts)
+        return scores
+
+    def _config(self, checkpoint: Checkpoint, said: TargetTexts, data: DriveSet) -> RoutineConfig:
+        size, steps = self.size, data.history_xyz.shape[1]
+        return RoutineConfig(
+            vocabulary=vocabulary_of(said.texts),
+            target_vocab_size=checkpoint.vla.text.embed_tokens.num_embeddings,
+            end_token=checkpoint.codec.end,
+            motion_width=motion_width(steps),
+            history_steps=steps,
+            hidden=size.hidden,
+            layers=size.layers,
+            heads=size.heads,
+            intermediate=size.intermediate,
+            motion_tokens=size.motion_tokens,
+            longest=self.max_tokens,
+        )
+
+    def _train(
+        self, net: RoutineNet, examples: RoutineExamples, evaluate: Callable[[], Metrics]
+    ) -> None:
+        runtime = self.runtime
+        schedule = Schedule(
+            self.steps,
+            self.learning_rate,
+            min(200, self.steps // 4),
+            save_every_s=self.save_every_s,
+            evaluations=self.evaluations,
+            seed=self.seed,
+        )
+        batches = step_batches(len(examples), self.size.batch, schedule.batch_seed(STAGE))
+
+        def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:
+            rng = np.random.default_rng(schedule.noise_seed(step, runtime.rank))
+            batch = _moved(examples.batch(runtime.share(batches(step)), rng), runtime)
+            hide = torch.from_numpy(rng.random(batch.new.shape) < HIDDEN_FRONT)
+            loss, chances = net.loss(batch, hide.to(runtime.device))
+            asked = torch.arange(batch.new.shape[1], device=loss.device) >= batch.committed[:, None]
+            asked &= batch.new != NOTHING
+            right = (chances.argmax(-1) == batch.new) & asked
+            return loss, {"token_accuracy": float(right.sum() / asked.sum())}
+
+        train("routine", self.folder, {"net": net}, step_loss, schedule, runtime, evaluate)
+
+    def _card(self, scores: Metrics, data: DriveSet, said: TargetTexts) -> Mapping[str, object]:
+        return {
+            "checkpoint": checkpoint_digest(self.model),
+            "steps": self.steps,
+            "batch": self.size.batch,
+            "seed": self.seed,
+            "drives": len(data.drives),
+            "ticks": len(said),
+            "held_out": {name: round(float(value), 4) for name, value in scores.items()},
+        }
+
+
+def known_ticks(data: DriveSet, said: TargetTexts, step_s: float) -> Iterator[KnownTick]:
+    """Ticks of held-out drives in order, with what the target says at each."""
+    last = -1
+    for frame, text in zip(said.frames, said.texts, strict=True):
+        position = data.history_xyz[frame].astype(np.float64)
+        rotation = data.history_rot[frame].astype(np.float64)
+        stamp, drive = int(data.stamps_ns[frame]), int(data.drive[frame])
+        velocity = (position[-1] - position[-2]) / step_s
+        now = EgoState(stamp, np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]), velocity, np.zeros(3))
+        history = EgoHistory(stamp, step_s, position, rotation, now)
+        yield KnownTick(history, text, first=drive != last)
+        last = drive
+
+
+def _moved(batch: RoutineBatch, runtime: Runtime) -> RoutineBatch:
+    """A batch on the run's device."""
+    place, old = runtime.device, batch.old
+    valid = old.valid.to(place) if old.valid is not None else None
+    return RoutineBatch(
+        batch.motion.to(place),
+        Old(old.tokens.to(place), old.since.to(place), valid),
+        batch.new.to(place),
+        batch.committed.to(place),
+        batch.shift.to(place),
+    )
+
+
+def _scores(
+    drafter: Drafter, ticks: Sequence[KnownTick], novel: np.ndarray, config: RoutineConfig
+) -> Metrics:
+    """The drafter and, as baseline, the last text: first drafts and forwards, by split.
+
+    `first` is how many tokens of the first draft are right, `whole` the share of ticks whose
+    first draft is all of the text, `tokens_per_forward` counts what follows a rejection too.
+    """
+    limits = DecodeLimits(config.end_token, config.longest, config.block, config.target_vocab_size)
+    everything = np.ones(len(ticks), np.bool_)
+    scores: dict[str, float] = {}
+    for name, who, isolated in (
+        ("", drafter, False),
+        ("copy_", PreviousTickDrafter(), False),
+        ("isolated_", drafter, True),
+    ):
+        texts = list(recite(who, ticks, limits, isolated))
+        first = np.array([accepted_first(d) for d in texts])
+        length = np.array([len(d.tokens) for d in texts])
+        forwards = np.array([d.target_forwards for d in texts])
+        for split, rows in (("", everything), ("novel_", novel)):
+            if rows.any() and not (split and isolated):
+                scores[f"{name}{split}first"] = float(first[rows].mean())
+                scores[f"{name}{split}whole"] = float((first == length)[rows].mean())
+                per_forward = length[rows].sum() / forwards[rows].sum()
+                scores[f"{name}{split}tokens_per_forward"] = float(per_forward)
+    return scores

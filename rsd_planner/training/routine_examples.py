@@ -1,0 +1,186 @@
+"""Examples for the routine reasoner: what the target said, and what was known before.
+
+An example is a tick with an earlier one as its past: the last, one or two before that, none
+(isolated), or itself (nothing has moved; so that rates above the drives' lie between things
+seen). Some are given a part of the text, as after a rejection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rsd_planner.decoding.drafters.previous_tick import PrefixAlignment
+from rsd_planner.decoding.drafters.routine import LONGEST_GAP_S
+from rsd_planner.decoding.drafters.told import Told
+from rsd_planner.models.motion import motion_features, travelled_m
+from rsd_planner.models.routine import NOTHING, UNKNOWN, Old, RoutineBatch
+from rsd_planner.training.data import DriveSet
+from rsd_planner.training.target_texts import TargetTexts
+from rsd_planner.types import NANOSECONDS
+
+__all__ = ["RoutineExamples", "vocabulary_of"]
+
+_SKIPS = (0, 1, 2, 3)  # ticks back; 0 is the tick itself
+_ISOLATED = len(_SKIPS)
+_SHARES = (0.04, 0.55, 0.15, 0.10, 0.16)  # of the skips, and of isolated ones
+_GIVEN_SHARE = 0.5  # examples that continue a committed text
+_BEHIND_CHANGE = 0.5  # of these: right behind the first token that the old text has not
+_ROUND = 8  # texts are padded to multiples of it
+
+
+def vocabulary_of(texts: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """The tokens of some texts, sorted."""
+    return tuple(sorted({token for text in texts for token in text}))
+
+
+@dataclass(frozen=True)
+class _Past:
+    """One skip's past of every tick."""
+
+    before: NDArray[np.int64]  # (ticks,) the earlier tick, −1 where there is none
+    gap_s: NDArray[np.float64]  # (ticks,)
+    way_m: NDArray[np.float64]  # (ticks,)
+    since: NDArray[np.float16]  # (ticks, longest, 2) seconds and metres
+
+
+class RoutineExamples:
+    """Every tick of a drive set with the target's text."""
+
+    def __init__(
+        self,
+        data: DriveSet,
+        said: TargetTexts,
+        vocabulary: Sequence[int],
+        longest: int,
+        step_s: float,
+    ) -> None:
+        """`longest` is the most tokens of a text; `step_s` is the histories' step."""
+        self._step_s, self._longest = step_s, longest
+        index = {token: place for place, token in enumerate(vocabulary, start=2)}
+        self._texts = [[index.get(t, UNKNOWN) for t in text[:longest]] for text in said.texts]
+        self._drive = data.drive[said.frames]
+        self._stamp_s = data.stamps_ns[said.frames] / NANOSECONDS
+        self._position = data.history_xyz[said.frames].astype(np.float64)
+        self._rotation = data.history_rot[said.frames].astype(np.float64)
+        self._pasts = [self._past(skip) for skip in _SKIPS]
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def batch(self, ticks: NDArray[np.int64], rng: np.random.Generator) -> RoutineBatch:
+        """Examples of some ticks; `rng` draws their pasts and what is committed."""
+        modes = rng.choice(len(_SHARES), size=len(ticks), p=_SHARES)
+        chosen = [self._old(tick, mode) for tick, mode in zip(ticks, modes)]
+        committed, shifts = [], []
+        for tick, (old, _, _, _) in zip(ticks, chosen):
+            count = _draw_committed(old, self._texts[tick], rng)
+            committed.append(count)
+            place = PrefixAlignment(tuple(old)).position(tuple(self._texts[tick][:count]))
+            shifts.append(place - count)
+        gap_s = np.array([gap for _, _, gap, _ in chosen])
+        way_m = np.array([way for _, _, _, way in chosen])
+        motion = motion_features(
+            self._position[ticks], self._rotation[ticks], self._step_s, gap_s, way_m
+        )
+        olds = [old for old, _, _, _ in chosen]
+        old_tokens = _padded(olds)
+        since = np.zeros((*old_tokens.shape, 2), np.float32)
+        for row, (old, told, _, _) in enumerate(chosen):
+            since[row, : len(old)] = told[: len(old)]
+        return RoutineBatch(
+            torch.from_numpy(motion),
+            Old(torch.from_numpy(old_tokens), torch.from_numpy(since), _lengths_mask(olds)),
+            torch.from_numpy(_padded([self._texts[tick] for tick in ticks])),
+            torch.tensor(committed),
+            torch.tensor(shifts),
+        )
+
+    def _old(
+        self, tick: int, mode: int
+    ) -> tuple[list[int], NDArray[np.float16] | NDArray[np.float32], float, float]:
+        """The old text, how long its tokens stand, and the time and way since then."""
+        if mode != _ISOLATED:
+            past = self._pasts[mode]
+            before = past.before[tick]
+            if before >= 0:
+                gap, way = float(past.gap_s[tick]), float(past.way_m[tick])
+                return self._texts[before], past.since[tick], gap, way
+        return [], np.zeros((0, 2), np.float32), 0.0, 0.0
+
+    def _past(self, skip: int) -> _Past:
+        count = len(self)
+        before = np.arange(count) - skip
+        inside = before >= 0
+        inside &= self._drive[np.maximum(before, 0)] == self._drive
+        gap_s = np.where(inside, self._stamp_s - self._stamp_s[np.maximum(before, 0)], 0.0)
+        inside &= gap_s <= LONGEST_GAP_S
+        gap_s[~inside] = 0.0
+        way_m = travelled_m(self._position, self._step_s, gap_s)
+        since = np.zeros((count, self._longest, 2), np.float16)
+        for phase in range(max(1, skip)):
+            self._walk(range(phase, count, max(1, skip)), inside, gap_s, way_m, since, skip == 0)
+        return _Past(np.where(inside, before, -1), gap_s, way_m, since)
+
+    def _walk(
+        self,
+        ticks: range,
+        inside: NDArray[np.bool_],
+        gap_s: NDArray[np.float64],
+        way_m: NDArray[np.float64],
+        since: NDArray[np.float16],
+        itself: bool,
+    ) -> None:
+        """Go over every n-th tick as the drafter would, and note what it remembers."""
+        told = Told()
+        for tick in ticks:
+            if itself:
+                self._step_to(told, tick)
+            elif inside[tick]:
+                told.moved(float(gap_s[tick]), float(way_m[tick]))
+            else:
+                told.forget()
+            if itself:
+                told.say(self._texts[tick])
+            length = len(told.tokens)
+            since[tick, :length, 0], since[tick, :length, 1] = told.since_s, told.since_m
+            told.say(self._texts[tick])
+
+    def _step_to(self, told: Told, tick: int) -> None:
+        """The way from the tick before, for the pasts in which nothing has moved."""
+        gap_s = float(self._stamp_s[tick] - self._stamp_s[tick - 1]) if tick else -1.0
+        same = tick > 0 and self._drive[tick] == self._drive[tick - 1]
+        if same and 0.0 <= gap_s <= LONGEST_GAP_S:
+            told.moved(gap_s, float(travelled_m(self._position[tick], self._step_s, gap_s)))
+        else:
+            told.forget()
+
+
+def _draw_committed(old: Sequence[int], new: Sequence[int], rng: np.random.Generator) -> int:
+    """How many tokens are given."""
+    if len(new) < 2 or rng.random() >= _GIVEN_SHARE:
+        return 0
+    if rng.random() < _BEHIND_CHANGE:
+        pairs = enumerate(zip(old, new))
+        changed = next((i for i, (a, b) in pairs if a != b), len(new))
+        if old and changed + 1 < len(new):
+            return changed + 1
+    return int(rng.integers(1, len(new)))
+
+
+def _padded(texts: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """(texts, longest of them) with NOTHING behind."""
+    longest = max(1, *(len(text) for text in texts))
+    padded = np.full((len(texts), -(-longest // _ROUND) * _ROUND), NOTHING, np.int64)
+    for row, text in enumerate(texts):
+        padded[row, : len(text)] = text
+    return padded
+
+
+def _lengths_mask(texts: Sequence[Sequence[int]]) -> torch.Tensor:
+    """(texts, longest of them) where a token stands."""
+    return torch.from_numpy(_padded([[0] * len(text) for text in texts]) == 0)

@@ -6,6 +6,7 @@ another provider.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from rsd_planner.types import (
@@ -37,8 +38,11 @@ class Target(Protocol):
     def verify(self, last_token: int, draft: Draft) -> Verification:
         """One forward over the last committed token and a draft; `len(draft) + 1` rows."""
 
-    def keep(self, accepted: int) -> None:
-        """Keep the first `accepted` tokens of the newest draft in the KV cache, drop the rest."""
+    def keep(self, path: Sequence[int]) -> None:
+        """Keep the newest draft's tokens at these indices in the KV cache, drop the rest.
+
+        They are a path: the first stands behind the committed text, each behind the last.
+        """
 
     def close(self, last_token: int) -> None:
         """Feed the last committed token, so that its KV is in the cache for the head."""
@@ -54,7 +58,7 @@ class Drafter(Protocol):
         """A tick starts: forget the state of the last one's rejections."""
 
     def propose(self, context: DraftContext) -> Draft:
-        """A continuation of `context.committed`, at most `context.budget` tokens."""
+        """A continuation of `context.committed`, or a tree of several: `context.budget` tokens."""
 
     def end(self, decoded: Decoded) -> None:
         """A tick ended with this text."""

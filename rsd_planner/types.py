@@ -155,21 +155,37 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Draft:
-    """A chain of proposed tokens and, for each, who proposed it."""
+    """Proposed tokens, a chain or a tree, and for each who proposed it.
+
+    `parents` says behind which earlier token each one stands, −1 for the committed text; it is
+    empty where each stands behind the one before.
+
+    Raises:
+        ValueError: the fields do not fit together, or a parent comes after its child.
+    """
 
     tokens: tuple[int, ...] = ()
     sources: tuple[SpanSource, ...] = ()
+    parents: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.tokens) != len(self.sources):
             raise ValueError(f"{len(self.tokens)} draft tokens with {len(self.sources)} sources")
+        if not self.parents:
+            return
+        if len(self.tokens) != len(self.parents):
+            raise ValueError(f"{len(self.tokens)} draft tokens with {len(self.parents)} parents")
+        if any(not -1 <= parent < node for node, parent in enumerate(self.parents)):
+            raise ValueError(f"a draft's parents must come before their children: {self.parents}")
+        if self.parents == tuple(range(-1, len(self.tokens) - 1)):
+            object.__setattr__(self, "parents", ())  # a chain has one form
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def cut(self, length: int) -> Draft:
         """The first `length` tokens."""
-        return Draft(self.tokens[:length], self.sources[:length])
+        return Draft(self.tokens[:length], self.sources[:length], self.parents[:length])
 
 
 @dataclass(frozen=True)
@@ -186,9 +202,9 @@ class DraftContext:
 class Verification:
     """What the target says to a draft.
 
-    Row i of `logits` is the target's distribution for the token after the first i draft
-    tokens; trajectory tokens are already masked to −inf. `logits` is a torch tensor
-    (draft + 1, vocab); this module does not import torch.
+    Row 0 of `logits` is the target's distribution for the token after the committed text, row
+    i + 1 for the one after draft token i; trajectory tokens are already masked to −inf.
+    `logits` is a torch tensor (draft + 1, vocab); this module does not import torch.
     """
 
     logits: Any

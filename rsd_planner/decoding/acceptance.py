@@ -12,12 +12,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from rsd_planner.decoding import tree
 from rsd_planner.decoding.sampling import GumbelNoise, Sampling, nucleus
 from rsd_planner.interfaces import Acceptance
 from rsd_planner.types import Draft, Verdict, Verification
 
 __all__ = ["RULES", "Coupled", "Greedy", "Rejection", "make_rule"]
 
+_NOTHING = 1e-12  # less probability than this is rounding
 _NEAR = 1e-4  # probabilities this close, relatively, may change places by rounding
 
 
@@ -30,9 +32,10 @@ class Greedy:
     def accept(self, step: Verification, draft: Draft, position: int) -> Verdict:
         """See `interfaces.Acceptance`."""
         choices = step.logits.argmax(dim=-1).tolist()  # (draft + 1,)
-        path = _follow(draft, choices)
+        path = tree.follow(draft, choices)
         rows = _rows(path)
-        return Verdict(path, choices[rows[-1]], tuple(_top2_gaps(step.logits[rows]).tolist()))
+        gaps = _top2_gaps(step.logits[rows]).tolist()
+        return Verdict(path, _chosen(choices, path), tuple(gaps))
 
 
 class Coupled:
@@ -55,12 +58,13 @@ class Coupled:
         log_probs = self._sampling.log_probs(step.logits)  # (draft + 1, vocab)
         probs = log_probs.exp()
         kept = nucleus(probs, self._sampling.top_p)
-        noisy = log_probs + self._noise.rows(position, len(draft) + 1, like=log_probs)
+        offsets = [0, *(depth + 1 for depth in tree.depths(draft))] if draft.parents else None
+        noisy = log_probs + self._noise.rows(position, offsets or len(draft) + 1, like=log_probs)
         choices = noisy.masked_fill(~kept, -torch.inf).argmax(dim=-1).tolist()
-        path = _follow(draft, choices)
+        path = tree.follow(draft, choices)
         rows = _rows(path)
         gaps = self._gaps(noisy[rows], probs[rows], kept[rows])
-        return Verdict(path, choices[rows[-1]], tuple(gaps.tolist()))
+        return Verdict(path, _chosen(choices, path), tuple(gaps.tolist()))
 
     def _gaps(self, noisy: Tensor, probs: Tensor, kept: Tensor) -> Tensor:
         """How far each row's choice is from being another one (rows,).
@@ -88,9 +92,9 @@ class Rejection:
     """Accept a drafted token with the target's probability of it (Leviathan 2023, Chen 2023).
 
     Drafted tokens count as point masses: nothing is assumed of how they were chosen. A
-    rejected one is taken out of the distribution before the next is tried or a token is
-    drawn. Every decision has fresh noise: a draft that was copied from an earlier tick depends
-    on that tick's noise, and would be accepted too often if it returned.
+    rejected one is taken out of the distribution before its next sibling is tried (SpecInfer
+    2023) or a token is drawn. Every decision has fresh noise: a draft that was copied from an
+    earlier tick depends on that tick's noise, and would be accepted too often if it returned.
     """
 
     name = "rejection"
@@ -104,19 +108,39 @@ class Rejection:
         """See `interfaces.Acceptance`."""
         probs = self._sampling.probs(step.logits).cpu()  # (draft + 1, vocab)
         drawn = torch.rand(len(draft), generator=self._generator, dtype=torch.float64).tolist()
-        tokens = torch.tensor(draft.tokens, dtype=torch.long)
-        drafted = probs[range(len(draft)), tokens].tolist()  # (draft,)
+        behind = tree.children(draft)
         path: list[int] = []
-        left = probs[0]
-        for index in range(len(draft)):
-            if drawn[index] >= drafted[index]:
-                left = left.index_fill(0, tokens[index], 0.0)
+        row = 0
+        while True:
+            accepted, tried = _try(behind[row], draft.tokens, probs[row], drawn)
+            if accepted is None:
                 break
-            path.append(index)
-            left = probs[index + 1]
+            path.append(accepted)
+            row = accepted + 1
+        left = probs[row].index_fill(0, torch.tensor(tried, dtype=torch.long), 0.0)
         token = int(torch.multinomial(left, 1, generator=self._generator))
         gaps = _top2_gaps(step.logits[_rows(tuple(path))])
         return Verdict(tuple(path), token, tuple(gaps.tolist()))
+
+
+def _try(
+    siblings: list[int], tokens: tuple[int, ...], probs: Tensor, drawn: list[float]
+) -> tuple[int | None, list[int]]:
+    """The sibling that is accepted, if one is, and the tokens that were rejected.
+
+    `probs` (vocab,) is the target's distribution, `drawn` a uniform number for each node.
+    """
+    tried: list[int] = []
+    mass = 1.0  # of what has not been tried
+    for node in siblings:
+        token = tokens[node]
+        chance = 0.0 if token in tried else float(probs[token])
+        # The last token that is possible is certain, whatever rounding says.
+        if drawn[node] * mass < chance or mass - chance < _NOTHING:
+            return node, tried
+        tried.append(token)
+        mass -= chance
+    return None, tried
 
 
 RULES: dict[str, Callable[[Sampling], Acceptance]] = {
@@ -135,17 +159,16 @@ def make_rule(name: str, sampling: Sampling) -> Acceptance:
     return RULES[name](sampling)
 
 
-def _follow(draft: Draft, choices: list[int]) -> tuple[int, ...]:
-    """The drafted tokens that the target chose too; `choices` are those of each row."""
-    accepted = 0
-    while accepted < len(draft) and choices[accepted] == draft.tokens[accepted]:
-        accepted += 1
-    return tuple(range(accepted))
-
-
-def _rows(path: tuple[int, ...]) -> list[int]:
+def _rows(path: tuple[int, ...]) -> slice | list[int]:
     """The rows of a verification that decided about a path and the token behind it."""
+    if not path or path[-1] == len(path) - 1:
+        return slice(len(path) + 1)  # a view, no copy
     return [0, *(index + 1 for index in path)]
+
+
+def _chosen(choices: list[int], path: tuple[int, ...]) -> int:
+    """The choice behind a path; `choices` are those of each row."""
+    return choices[path[-1] + 1 if path else 0]
 
 
 def _top2_gaps(scores: Tensor) -> Tensor:

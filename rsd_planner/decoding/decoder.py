@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from rsd_planner.decoding import tree
 from rsd_planner.interfaces import Acceptance, Drafter, Target
 from rsd_planner.types import (
     Decoded,
@@ -52,16 +53,16 @@ def decode(
     """Decode one text; afterwards the target's KV cache holds prompt and text exactly.
 
     `prefill` replaces `target.prefill` where the caller has encoded the pictures already.
-    Drafts longer than the budget are cut; tokens outside of the vocabulary end a draft.
+    Drafts longer than the budget are cut; nothing is read behind a token outside of the
+    vocabulary.
     """
     text = _Text(limits)
     timer = _Timer(clock)
 
     def propose() -> Draft:
         with timer.drafting():
-            budget = min(limits.draft_budget, limits.max_tokens - len(text.tokens))
-            context = DraftContext(prompt, history, tuple(text.tokens), budget)
-            return _clean(drafter.propose(context), budget, limits.vocab_size)
+            context = DraftContext(prompt, history, tuple(text.tokens), limits.draft_budget)
+            return _clean(drafter.propose(context), limits, len(text.tokens))
 
     drafter.begin()
     draft = propose()
@@ -98,23 +99,23 @@ class _Text:
     finish_reason: FinishReason | None = None
     last_is_uncached: bool = False
 
-    def commit(self, draft: Draft, verdict: Verdict) -> int:
+    def commit(self, draft: Draft, verdict: Verdict) -> tuple[int, ...]:
         """Commit accepted draft tokens and the target's choice after them.
 
-        Returns how many draft tokens stay in the cache. Nothing is committed behind the end
-        token or the length limit.
+        Returns the path of draft tokens that stay in the cache. Nothing is committed behind
+        the end token or the length limit.
         """
         self.calls += 1
         self.proposed += len(draft)
         for done, (index, gap) in enumerate(zip(verdict.path, verdict.gaps, strict=False)):
             self._append(draft.tokens[index], draft.sources[index], SpanKind.ACCEPTED, gap)
             if self.finish_reason is not None:
-                return done + 1
-        kept = len(verdict.path)
-        kind = SpanKind.CORRECTED if kept < len(draft) else SpanKind.UNDRAFTED
+                return verdict.path[: done + 1]
+        drafted = tree.goes_on(draft, verdict.path)
+        kind = SpanKind.CORRECTED if drafted else SpanKind.UNDRAFTED
         self._append(verdict.token, SpanSource.TARGET, kind, verdict.gaps[-1])
         self.last_is_uncached = self.finish_reason is not None
-        return kept
+        return verdict.path
 
     def _append(self, token: int, source: SpanSource, kind: SpanKind, gap: float) -> None:
         self.tokens.append(token)
@@ -170,11 +171,13 @@ class _Timer:
         return self._clock() - self._start
 
 
-def _clean(draft: Draft, budget: int, vocab_size: int) -> Draft:
-    """What of a draft can be fed: within the budget, and only tokens that exist."""
-    length = min(len(draft), max(budget, 0))
-    for index, token in enumerate(draft.tokens[:length]):
-        if not 0 <= token < vocab_size:
-            length = index
-            break
-    return draft if length == len(draft) else draft.cut(length)
+def _clean(draft: Draft, limits: DecodeLimits, committed: int) -> Draft:
+    """What of a draft can be fed: within budget and length, and only tokens that exist."""
+    left = limits.max_tokens - committed
+    length = min(limits.draft_budget, len(draft) if draft.parents else left)
+    if len(draft) > length:
+        draft = draft.cut(length)
+    bad = [not 0 <= token < limits.vocab_size for token in draft.tokens]
+    if draft.parents and len(draft) > left:
+        bad = [one or depth >= left for one, depth in zip(bad, tree.depths(draft))]
+    return tree.without(draft, bad) if any(bad) else draft

@@ -7,6 +7,7 @@ Neither knows about positions: rotary embeddings are applied before keys arrive.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -77,6 +78,21 @@ class KVCache:
         if not 0 <= length <= self.length:
             raise ValueError(f"cannot crop a cache of {self.length} tokens to {length}")
         self.length = length
+
+    def keep(self, start: int, rows: Sequence[int]) -> None:
+        """Keep the first `start` tokens and, behind them, those at `start` + `rows` (ascending).
+
+        Raises:
+            ValueError: fewer are stored.
+        """
+        if rows and not start + rows[-1] < self.length:
+            raise ValueError(f"token {start + rows[-1]} of {self.length} cannot be kept")
+        first = next((i for i, row in enumerate(rows) if row != i), len(rows))
+        if first < len(rows):
+            chosen = torch.tensor([start + row for row in rows[first:]], device=self._keys.device)
+            for stored in (self._keys, self._values):
+                stored[:, :, :, start + first : start + len(rows)] = stored[:, :, :, chosen]
+        self.crop(start + len(rows))
 
     def layer(self, index: int) -> tuple[Tensor, Tensor]:
         """Keys and values (1, heads, length, head_dim) of a layer, as views."""

@@ -2,17 +2,20 @@
 
 One sequence at a time. The draft rides in the forward pass that prefills the prompt. Text
 positions go on behind the prompt's M-RoPE positions, so any token may be drafted: a
-picture's placeholder inside a draft is an ordinary, wrong token here.
+picture's placeholder inside a draft is an ordinary, wrong token here. In a draft tree a token
+stands at its depth's position and sees only what it stands behind.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rsd_planner.decoding import tree
 from rsd_planner.models.flat_rope import mrope_positions
 from rsd_planner.models.kv_cache import KVCache, PrefixView
 from rsd_planner.models.vision_batch import BatchedTower
@@ -113,26 +116,27 @@ class VlaTarget:
         length = len(prompt.token_ids)
         self._rope_offset = int(positions.max()) + 1 - length
         ids = np.concatenate([prompt.token_ids, np.asarray(draft.tokens, dtype=np.int64)])
-        tail = np.arange(length, len(ids)) + self._rope_offset
-        positions = np.concatenate([positions, np.broadcast_to(tail, (3, len(tail)))], axis=1)
+        tail = _behind(length + self._rope_offset, draft)
+        positions = np.concatenate([positions, tail], axis=1)  # (3, prompt + draft)
         mask = torch.zeros(1, len(ids), dtype=torch.bool)
         mask[0, :length] = torch.from_numpy(is_image)
         self._cache.clear()
         self._base = length
-        return self._forward(ids, positions, keep_rows=len(draft) + 1, visual=(mask, features))
+        return self._forward(ids, positions, draft, visual=(mask, features))
 
     @torch.inference_mode()
     def verify(self, last_token: int, draft: Draft) -> Verification:
         """One forward over the last committed token and a draft; logits (draft + 1, vocab)."""
         ids = np.asarray([last_token, *draft.tokens], dtype=np.int64)
-        start = self.next_position
-        positions = np.broadcast_to(np.arange(start, start + len(ids)), (3, len(ids)))
+        here = self.next_position
+        positions = np.concatenate([np.full((3, 1), here), _behind(here + 1, draft)], axis=1)
         self._base = self._cache.length + 1
-        return self._forward(ids, positions, keep_rows=len(ids))
+        return self._forward(ids, positions, draft)
 
-    def keep(self, accepted: int) -> None:
-        """Keep the first `accepted` tokens of the newest draft, drop the rest."""
-        self._cache.crop(self._base + accepted)
+    @torch.inference_mode()
+    def keep(self, path: Sequence[int]) -> None:
+        """Keep a path of the newest draft's tokens, drop the rest."""
+        self._cache.keep(self._base, path)
 
     def close(self, last_token: int) -> None:
         """Feed the last committed token; its logits are not needed."""
@@ -142,9 +146,10 @@ class VlaTarget:
         self,
         ids: np.ndarray,
         positions: np.ndarray,
-        keep_rows: int,
+        draft: Draft,
         visual: tuple[Tensor, list[VisionFeatures]] | None = None,
     ) -> Verification:
+        """Feed tokens that end in a draft; its rows and the one in front are answered."""
         device = self._vla.device
         past = self._cache.length
         self._cache.reserve(past + len(ids))
@@ -161,11 +166,11 @@ class VlaTarget:
             embeds,
             torch.from_numpy(np.ascontiguousarray(positions)).to(device).unsqueeze(1),
             self._cache,
-            mask=_causal_mask(past, len(ids), device),
+            mask=_mask(past, len(ids), draft, device),
             visual=deepstack,
         )
         self._cache.advance(len(ids))
-        logits = self._vla.vlm.lm_head(hidden[0, -keep_rows:]).float()  # (rows, vocab)
+        logits = self._vla.vlm.lm_head(hidden[0, -len(draft) - 1 :]).float()  # (rows, vocab)
         logits[:, self._masked] = -torch.inf
         return Verification(logits)
 
@@ -190,9 +195,17 @@ class VlaTarget:
         )
 
 
-def _causal_mask(past: int, new: int, device: torch.device) -> Tensor | None:
+def _behind(start: int, draft: Draft) -> np.ndarray:
+    """Positions (3, draft) of a draft whose first token stands at `start`."""
+    depths = tree.depths(draft) if draft.parents else np.arange(len(draft))
+    return np.broadcast_to(np.asarray(depths) + start, (3, len(draft)))
+
+
+def _mask(past: int, new: int, draft: Draft, device: torch.device) -> Tensor | None:
     """Bool (1, 1, new, past + new), True where attended; None where `causal` says the same."""
-    if past == 0 or new == 1:
+    if (past == 0 or new == 1) and not draft.parents:
         return None
-    ones = torch.ones(new, past + new, dtype=torch.bool, device=device)
-    return ones.tril(diagonal=past)[None, None]
+    mask = torch.ones(new, past + new, dtype=torch.bool, device=device).tril(diagonal=past)
+    if draft.parents:
+        mask[-len(draft) :, -len(draft) :] = torch.from_numpy(tree.ancestor_mask(draft))
+    return mask[None, None]

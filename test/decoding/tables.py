@@ -6,7 +6,7 @@ It stands for a real one where thousands of texts are needed, and it says what i
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -55,17 +55,19 @@ class TableTarget:
         self.cached.append(last_token)
         return self._verify(draft)
 
-    def keep(self, accepted: int) -> None:
-        self.cached += self._draft.tokens[:accepted]
+    def keep(self, path: Sequence[int]) -> None:
+        self.cached += [self._draft.tokens[node] for node in path]
 
     def close(self, last_token: int) -> None:
         self.cached.append(last_token)
 
     def _verify(self, draft: Draft) -> Verification:
         self._draft = draft
-        known = tuple(self.cached)
-        rows = [self.logits((*known, *draft.tokens[:end])) for end in range(len(draft) + 1)]
-        return Verification(torch.stack(rows))
+        known = [tuple(self.cached)]
+        for node, token in enumerate(draft.tokens):
+            parent = draft.parents[node] if draft.parents else node - 1
+            known.append((*known[parent + 1], token))
+        return Verification(torch.stack([self.logits(text) for text in known]))
 
 
 class RandomDrafter:

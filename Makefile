@@ -34,8 +34,9 @@ lint: ## ruff, mypy and import-linter (after make setup)
 pytest: ## the tests alone (after make build); ARGS="-k name" chooses
 	$(BIN)/python -m pytest $(ARGS)
 
-bench: build ## the table of drafters on the same work
-	@$(BIN)/rsd bench $(ARGS)
+bench: build ## drafters and outside baselines on the same work: tables and a page
+	@$(BIN)/rsd bench --controls --sparsely 5 --costs --html out/bench/report.html \
+	  --json out/bench/rows.json $(ARGS)
 
 faults: build ## hurt a node in twenty ways and time what it does; JSON=FILE writes the rows
 	@$(BIN)/rsd faults $(if $(JSON),--json $(JSON)) $(ARGS)

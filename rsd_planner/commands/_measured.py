@@ -7,39 +7,14 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rsd_planner.config import RULES, PlannerSettings, bundled_model_path
 
+if TYPE_CHECKING:
+    from rsd_planner.evaluation.columns import Column
+
 __all__ = ["add_planner_arguments", "print_rows", "settings_of", "warm_planner", "write_json"]
-
-_Column = tuple[str, str, str]  # field, heading, format
-
-_WORK: tuple[_Column, ...] = (
-    ("ticks", "ticks", "{}"),
-    ("tokens_per_forward", "tokens a forward", "{:.1f}"),
-    ("routine_share", "routine", "{:.0%}"),
-    ("exact_ticks", "exact", "{}"),
-    ("excused_ticks", "excused", "{}"),
-    ("equal_text_share", "equal texts", "{:.0%}"),
-    ("changed_tokens", "changed tokens", "{:.1f}"),
-    ("ade_m", "ADE", "{:.2f} m"),
-    ("fde_m", "FDE", "{:.2f} m"),
-)
-_TIME: tuple[_Column, ...] = (
-    ("speedup_reasoning", "speed-up", "{:.2f}×"),
-    ("ci95_low", "95 % from", "{:.2f}"),
-    ("ci95_high", "to", "{:.2f}"),
-    ("saved_share", "of oracle", "{:.0%}"),
-    ("reasoning_ms_p50", "reasoning p50", "{:.1f} ms"),
-    ("reasoning_ms_p95", "p95", "{:.1f} ms"),
-    ("tick_ms_p50", "tick p50", "{:.0f} ms"),
-    ("tick_ms_p99", "p99", "{:.0f} ms"),
-    ("floor_ms_p50", "floor p50", "{:.0f} ms"),
-    ("head_ms_p50", "head p50", "{:.0f} ms"),
-    ("reasoning_share", "share of the tick", "{:.0%}"),
-    ("speedup_tick", "whole tick", "{:.2f}×"),
-)
 
 
 def add_planner_arguments(parser: argparse.ArgumentParser, *, rates: bool = False) -> None:
@@ -119,28 +94,30 @@ def write_json(
 
 def print_rows(rows: Sequence[dict[str, Any]], title: str) -> None:
     """The rows as two tables, work and time; what nothing was measured for is left out."""
+    from rsd_planner.evaluation.columns import TIME, WORK
     from rsd_planner.viz.terminal import make_console
 
     console = make_console()
     rows = [row for row in rows if row["ticks"]]
-    console.print(_table(rows, f"{title}: the work", _WORK))
+    console.print(_table(rows, f"{title}: the work", WORK))
     console.print()
-    console.print(_table(rows, "The time, of reasoning if nothing else is said", _TIME))
+    console.print(_table(rows, "The time, of reasoning if nothing else is said", TIME))
 
 
-def _table(rows: Sequence[dict[str, Any]], title: str, columns: Sequence[_Column]) -> Any:
+def _table(rows: Sequence[dict[str, Any]], title: str, columns: Sequence[Column]) -> Any:
     from rich.table import Table
+
+    from rsd_planner.evaluation.columns import known, shown
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("drafter", style="bold", no_wrap=True)
     splits = dict.fromkeys(row["split"] for row in rows)
     if len(splits) > 1:
         table.add_column("split", no_wrap=True)
-    shown = [column for column in columns if any(row[column[0]] is not None for row in rows)]
-    for _, heading, _ in shown:
+    columns = known(columns, rows)
+    for _, heading, _ in columns:
         table.add_column(heading, justify="right")
     for row in rows:
-        cells = ("–" if row[name] is None else form.format(row[name]) for name, _, form in shown)
         split = [row["split"]] if len(splits) > 1 else []
-        table.add_row(row["drafter"], *split, *cells)
+        table.add_row(row["drafter"], *split, *shown(row, columns))
     return table

@@ -96,8 +96,13 @@ def run(arguments: argparse.Namespace) -> int:
             _print(found["rows"], measured, rule, settings)
             for key, rows in found.items():
                 tables.setdefault(key, []).extend(rows)
+    if arguments.costs:
+        from rsd_planner.evaluation.costs import cost_rows
+
+        tables["costs"] = cost_rows(planner, drives[0].image_size())
     rows, more = tables["rows"], {key: tables[key] for key in tables if key != "rows"}
     write_json(arguments.json, arguments, rows, settings.worker_threads, more)
+    _write_page(arguments, tables, drives, settings)
     wrong = [
         r
         for r in rows
@@ -121,6 +126,24 @@ def _print(
         f"{ticks} ticks of {len(measured)} drive{plural} at {measured[0].hz:g} Hz, {threads}, "
         f"rule {rule}",
     )
+
+
+def _write_page(
+    arguments: argparse.Namespace,
+    tables: dict[str, list[dict[str, Any]]],
+    drives: Sequence[MeasurableDrive],
+    settings: PlannerSettings,
+) -> None:
+    if arguments.html is None:
+        return
+    from rsd_planner.evaluation.bench_page import write_bench_page
+
+    what = drives[0].name if len(drives) == 1 else f"{len(drives)} drives"
+    threads = f"{settings.worker_threads} thread{'s' if settings.worker_threads > 1 else ''}"
+    arguments.html.parent.mkdir(parents=True, exist_ok=True)
+    subtitle = f"{what}, {threads} on {arguments.device}"
+    write_bench_page(arguments.html, tables, subtitle, arguments.command_line)
+    print(f"report: {arguments.html}")
 
 
 def _check(arguments: argparse.Namespace) -> None:

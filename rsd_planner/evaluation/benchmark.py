@@ -48,6 +48,7 @@ __all__ = [
     "TickMeasurement",
     "measure_drive",
     "novel_by_text",
+    "text_alone",
 ]
 
 FLOOR, ORACLE = "floor", "oracle"
@@ -276,7 +277,7 @@ def _floor(tick: _Tick, head_ms: float) -> TickMeasurement:
         drafter=FLOOR,
         rule=tick.planner.acceptance.name,
         t0_ns=tick.observation.t0_ns,
-        decoded=_text((), forwards=1),
+        decoded=text_alone((), forwards=1),
         exactness=None,
         trajectory=None,
         floor_ms=tick.vision_ms + prefill_ms + head_ms,
@@ -300,7 +301,7 @@ def _controlled(
         controls.first_token(inputs)
         begun = tick.clock()
         tokens, forwards = controls.write(name, inputs)
-        spent[name] = _text(tokens, forwards), 1e3 * (tick.clock() - begun)
+        spent[name] = text_alone(tokens, forwards), 1e3 * (tick.clock() - begun)
         first_ms.append(1e3 * (begun - start))
     return [
         TickMeasurement(
@@ -318,7 +319,7 @@ def _controlled(
     ]
 
 
-def _text(tokens: tuple[int, ...], forwards: int) -> Decoded:
+def text_alone(tokens: tuple[int, ...], forwards: int) -> Decoded:
     """A text of which nothing but its tokens and forwards is known."""
     count = len(tokens)
     return Decoded(

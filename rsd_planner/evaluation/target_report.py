@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rsd_planner.evaluation.failures import worst_ticks
 from rsd_planner.evaluation.grounding import CANONICAL_CAUSES, confusion
 from rsd_planner.evaluation.target import Answers, Ticks
+from rsd_planner.viz.words import cell, in_words
 
 __all__ = ["write_target_report"]
 
@@ -65,7 +66,7 @@ def _cards(
             "macro F1 of causes", row["macro_f1"], _span(row, "macro_f1_low", "macro_f1_high"),
             _at_least(row, "macro_f1"),
         ),
-        _card("weakest cause", row["min_f1"], _words(weakest), _at_least(row, "min_f1")),
+        _card("weakest cause", row["min_f1"], in_words(weakest), _at_least(row, "min_f1")),
         _card(
             "decision accuracy", row["decision_accuracy"],
             _span(row, "decision_low", "decision_high"), _at_least(row, "decision_accuracy"),
@@ -75,7 +76,7 @@ def _cards(
         if name in whole and whole[name]["unshown_f1"] is not None:
             found, prior = whole[name]["unshown_f1"], whole[name]["unshown_prior_f1"]
             good = prior is not None and found <= prior + _SLACK
-            cards.append(_card(f"F1, pictures {name}", found, f"prior {_cell(prior)}", good))
+            cards.append(_card(f"F1, pictures {name}", found, f"prior {cell(prior)}", good))
     event = [p for p in paths if p["split"] == "event" and p["planner"] == "model"]
     if event and event[0]["ade_3s_against_cv"] is not None:
         ratio = event[0]["ade_3s_against_cv"]
@@ -107,8 +108,8 @@ def _table(
     return {
         "title": title,
         "note": note,
-        "columns": [_words(name) for name in shown],
-        "rows": [[_cell(row.get(name)) for name in shown] for row in rows],
+        "columns": [in_words(name) for name in shown],
+        "rows": [[cell(row.get(name)) for name in shown] for row in rows],
         "words": words,
         "svg": Markup(svg),
     }
@@ -147,7 +148,7 @@ def _events_table(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "silent_ade_3s_m", "min_ade_3s_m", "fde_6s_m",
     )  # fmt: skip
     chosen = [
-        {**row, "event": _words(row["split"].removeprefix("event:"))}
+        {**row, "event": in_words(row["split"].removeprefix("event:"))}
         for row in rows
         if row["split"].startswith("event:") and row["input"] == "normal" and row["ticks"]
     ]
@@ -159,7 +160,7 @@ def _paths_table(paths: Sequence[dict[str, Any]]) -> dict[str, Any]:
     ratio = ["ade_3s_against_cv", "against_cv_low", "against_cv_high"]
     less = ["ade_3s_less_silent_m", "less_silent_low", "less_silent_high"]
     note = "Metres from where the expert drove; min: the best of the samples."
-    named = [{**row, "planner": _words(row["planner"])} for row in paths]
+    named = [{**row, "planner": in_words(row["planner"])} for row in paths]
     columns = ("split", "planner", "ticks", *horizons, *ratio, *less)
     return _table("Paths", note, named, columns, words=2)
 
@@ -198,7 +199,7 @@ def _causes_chart(causes: Sequence[dict[str, Any]]) -> str:
         y = top + step * index
         x = left + row["f1"] * width
         parts.append(
-            f'<text x="{left - 8}" y="{y + 16}" text-anchor="end">{_words(row["cause"])}</text>'
+            f'<text x="{left - 8}" y="{y + 16}" text-anchor="end">{in_words(row["cause"])}</text>'
             f'<rect x="{left}" y="{y + 5}" width="{row["f1"] * width:.1f}" height="14" '
             f'fill="var(--routine)"><title>{row["f1"]:.3f}</title></rect>'
         )
@@ -233,7 +234,7 @@ def _causes_heat(ticks: Ticks, given: Answers) -> dict[str, Any]:
     table = confusion(ticks.truth, given.said)
     used = np.flatnonzero(ticks.truth.any(axis=0) | given.said.any(axis=0))
     columns = [*used, len(CANONICAL_CAUSES)]
-    names = [_words(CANONICAL_CAUSES[i]) for i in used]
+    names = [in_words(CANONICAL_CAUSES[i]) for i in used]
     note = (
         "Rows: true causes, in percent. A tick that misses its cause is shared out among the "
         "causes that it says wrongly."
@@ -274,22 +275,10 @@ def _heat_rows(table: NDArray[np.float64], names: Sequence[str]) -> list[dict[st
 
 def _said(causes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
-        {**row, "cause": _words(row["cause"])}
+        {**row, "cause": in_words(row["cause"])}
         for row in sorted(causes, key=lambda row: -row["ticks"])
     ]
 
 
 def _span(row: Mapping[str, Any], low: str, high: str) -> str:
     return "" if row[low] is None else f"95 %: {row[low]:.2f} to {row[high]:.2f}"
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
-    return str(value)
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")

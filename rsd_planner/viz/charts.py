@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsd_planner.types import PlanSource
+from rsd_planner.viz.bars import round_up
 from rsd_planner.viz.tick_view import TickView
 
 __all__ = ["paths_chart", "times_chart", "tokens_chart"]
@@ -24,7 +25,7 @@ def times_chart(ticks: Sequence[TickView]) -> str:
     own = _own(ticks)
     height, top, bottom = 200, 14, 26
     most = max([max(t.reasoning_ms, t.plain_ms_estimate) for t in own] + [1.0])
-    ceiling = _round_up(most)
+    ceiling = round_up(most)
     across = _Axis(own, height)
     scale = (height - top - bottom) / ceiling
     base = height - bottom
@@ -56,7 +57,7 @@ def tokens_chart(ticks: Sequence[TickView]) -> str:
     """Routine tokens below, deliberative ones on top, for each tick."""
     own = _own(ticks)
     height, top, bottom = 150, 10, 26
-    most = _round_up(max([tick.tokens for tick in own] + [1]))
+    most = round_up(max([tick.tokens for tick in own] + [1]))
     across = _Axis(own, height)
     scale, base = (height - top - bottom) / most, height - bottom
     parts = [across.time_labels(base)]
@@ -106,7 +107,7 @@ def paths_chart(ticks: Sequence[TickView]) -> str:
         )
         for tick in chosen
     ]
-    bar = _round_up((high[0] - low[0]) / 8)
+    bar = round_up((high[0] - low[0]) / 8)
     parts.append(
         f'<line x1="20" x2="{20 + bar * scale:.1f}" y1="{height - 14}" y2="{height - 14}" '
         f'stroke="var(--faint)" stroke-width="2"/><text x="{26 + bar * scale:.1f}" '
@@ -133,7 +134,7 @@ class _Axis:
 
     def time_labels(self, base: float) -> str:
         seconds = self._span / 1e9
-        step = _round_up(seconds / 8)
+        step = round_up(seconds / 8)
         words = []
         for value in np.arange(0, seconds, step):
             x = _LEFT + value / seconds * (_WIDTH - _LEFT - _RIGHT)
@@ -159,17 +160,6 @@ def _turn_to_horizontal(points: NDArray[np.float64]) -> NDArray[np.float64]:
     length = float(np.hypot(*along))
     cos, sin = (along / length) if length > 1e-6 else (1.0, 0.0)
     return np.array([[cos, -sin], [sin, cos]])
-
-
-def _round_up(value: float) -> float:
-    """The next of 1, 2, 2.5, 5 × a power of ten."""
-    if value <= 0:
-        return 1.0
-    power = 10.0 ** np.floor(np.log10(value))
-    for step in (1, 2, 2.5, 5, 10):
-        if value <= step * power * 1.0001:
-            return float(step * power)
-    return float(10 * power)
 
 
 def _svg(height: int, parts: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from rsd_planner.viz.charts import paths_chart, times_chart, tokens_chart
 from rsd_planner.viz.overlay_video import compose
 from rsd_planner.viz.recording import Recording
 from rsd_planner.viz.tick_view import Summary, TickView, describe_path, pieces, summarise
+from rsd_planner.viz.words import cell, in_words
 
 __all__ = ["write_report"]
 
@@ -53,8 +54,8 @@ def write_report(
         subtitle=subtitle,
         cards=_cards(summarise(ticks), plain_measured),
         video=video,
-        columns=[name.replace("_", " ") for name in columns],
-        rows=[[_cell(row[name]) for name in columns] for row in rows],
+        columns=[in_words(name) for name in columns],
+        rows=[[cell(row[name]) for name in columns] for row in rows],
         times_svg=Markup(times_chart(ticks)) if ticks else "",
         tokens_svg=Markup(tokens_chart(ticks)) if ticks else "",
         paths_svg=Markup(paths_chart(ticks)) if ticks else "",
@@ -120,10 +121,10 @@ def _tick_row(tick: TickView, start_ns: int) -> dict[str, Any]:
         "path": describe_path(tick).split(": ", 1)[-1],
     }
     if tick.source != PlanSource.MODEL:
-        return {**row, "source": _words(tick.source.name)}
+        return {**row, "source": in_words(tick.source.name)}
     return {
         **row,
-        "decision": _words(tick.decision.name),
+        "decision": in_words(tick.decision.name),
         "tokens": f"{tick.accepted} + {tick.deliberative}",
         "forwards": tick.target_forwards,
         "reasoning": f"{tick.reasoning_ms:.0f}",
@@ -156,15 +157,3 @@ def _shots(recording: Recording) -> list[str]:
 
 def _worth_showing(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
     return any(row.get(name) is not None for row in rows)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-    return str(value)
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ").lower()

@@ -31,7 +31,7 @@ __all__ = [
     "suggest",
 ]
 
-DRAFTERS = ("none", "previous_tick", "prompt_lookup", "suffix", "cascade")
+DRAFTERS = ("none", "previous_tick", "prompt_lookup", "suffix", "routine", "cascade")
 RULES = ("greedy", "coupled", "rejection")
 DEVICES = ("cpu", "cuda")
 

@@ -14,6 +14,7 @@ from rsd_planner.decoding.drafters.none import NoDrafter
 from rsd_planner.decoding.drafters.previous_tick import PreviousTickDrafter
 from rsd_planner.decoding.drafters.prompt_lookup import PromptLookupDrafter
 from rsd_planner.decoding.drafters.resources import DrafterResources
+from rsd_planner.decoding.drafters.routine import RoutineDrafter
 from rsd_planner.decoding.drafters.suffix import SuffixDrafter
 from rsd_planner.interfaces import Drafter
 
@@ -32,6 +33,7 @@ DRAFTERS: dict[str, _Makes] = {
     PreviousTickDrafter.name: PreviousTickDrafter,
     PromptLookupDrafter.name: PromptLookupDrafter,
     SuffixDrafter.name: SuffixDrafter,
+    RoutineDrafter.name: RoutineDrafter,
     CascadeDrafter.name: CascadeDrafter,
 }
 

@@ -105,12 +105,12 @@ class RoutineDrafter:
         return Draft(tokens, (SpanSource.ROUTINE,) * len(tokens))
 
     def end(self, decoded: Decoded) -> None:
-        """Remember this tick's text. A tick that was never asked about leaves none."""
-        if self._t0_ns is None:
-            self.reset()
-            return
+        """Remember this tick's text.
+
+        A tick without a `propose` has no time: its text counts as the one before's.
+        """
         self._told.say(decoded.tokens)
-        self._last_ns = self._t0_ns
+        self._last_ns = self._t0_ns if self._t0_ns is not None else self._last_ns
 
     def reset(self) -> None:
         """Forget the last text."""

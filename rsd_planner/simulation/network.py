@@ -48,6 +48,8 @@ NETWORKS = (
     "meadow",
     "bypass",
     "expressway",
+    "beltway",
+    "plateau",
 )
 HELD_OUT = ("harbour", "ridge")
 _ROLES = (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rsd_planner.simulation.network import HELD_OUT, NETWORKS
+from rsd_planner.simulation.network import HELD_OUT, NETWORKS, load_network
 from rsd_planner.simulation.scene import Drive, Hazard, HazardKind, LightState, Snapshot
 from rsd_planner.simulation.world import FIRST_HELD_OUT_SEED, simulate
 
@@ -193,3 +193,22 @@ def test_the_ego_passes_what_blocks_its_lane_on_the_side_that_is_told(
             assert (left < 0.0) == (side == "left"), (drive.network, drive.seed, name)
             passed += 1
     assert passed >= 8
+
+
+def test_who_crosses_before_the_ego_is_heeded() -> None:
+    drive = simulate(100037, 39.0)
+    road = load_network(drive.network)
+    lines = [road.path.position(place.distance_m) for place in road.give_ways]
+    seen = 0
+    for shot in drive.snapshots:
+        told = {name for h in shot.hazards for name in h.actor_ids}
+        cos, sin = np.cos(shot.ego_yaw_rad), np.sin(shot.ego_yaw_rad)
+        for vehicle in shot.vehicles:
+            dx, dy = vehicle.x_m - shot.ego_x_m, vehicle.y_m - shot.ego_y_m
+            ahead, beside = cos * dx + sin * dy, cos * dy - sin * dx
+            across = abs(np.cos(vehicle.yaw_rad - shot.ego_yaw_rad)) < 0.3
+            away_m = min(np.hypot(*(np.array([vehicle.x_m, vehicle.y_m]) - p)) for p in lines)
+            if across and 0.0 < ahead < 12.0 and abs(beside) < 2.0 and away_m < 15.0:
+                assert vehicle.vehicle_id in told
+                seen += 1
+    assert seen > 3

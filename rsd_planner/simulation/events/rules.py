@@ -13,6 +13,8 @@ from rsd_planner.simulation.traffic import draw_kind, enter
 
 __all__ = ["GiveWayToOthers", "LightPlan", "SharpCurve"]
 
+_JUNCTION_M = 14.0  # from the line to the far side
+
 
 class LightPlan(Event):
     """One light on the way: it turns amber as the ego comes, is red for a while, or is green."""
@@ -116,6 +118,8 @@ class GiveWayToOthers(Event):
     def step(self, stage: Stage) -> None:
         place = self._place
         gap = place.distance_m - stage.ego_s
+        if -_JUNCTION_M < gap < 30.0:
+            self._report_crossing(stage, gap)
         if not 0.0 < gap < 120.0:
             return
         if not self._sent and gap / max(stage.ego_speed, 3.0) < self._early_s:
@@ -147,6 +151,22 @@ class GiveWayToOthers(Event):
             if foe_gap < max(12.0, 4.5 * speed):
                 side = self._side(stage, stage.actors[name].d_m)
                 stage.report(Hazard(HazardKind.CROSS_TRAFFIC, (name,), gap, side, speed))
+
+    def _report_crossing(self, stage: Stage, gap: float) -> None:
+        """Who is on the junction before the ego: SUMO no longer counts them as foes."""
+        inside = f":{self._place.junction_id}_"
+        for actor in stage.actors.values():
+            ahead = actor.s_m - stage.ego_s
+            beside = abs(actor.d_m - stage.own_d())
+            if not actor.edge_id.startswith(inside) or not -1.0 < ahead < gap + _JUNCTION_M:
+                continue
+            yaw = np.deg2rad(90.0 - libsumo.vehicle.getAngle(actor.vehicle_id))
+            across = abs(np.cos(yaw - stage.way.yaw(actor.s_m))) < 0.7
+            if across and beside < 2.0 + actor.length_m:
+                speed = libsumo.vehicle.getSpeed(actor.vehicle_id)
+                side = self._side(stage, actor.d_m)
+                who = (actor.vehicle_id,)
+                stage.report(Hazard(HazardKind.CROSS_TRAFFIC, who, max(gap, 1.0), side, speed))
 
     @staticmethod
     def _side(stage: Stage, d_m: float) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scenes import MAX_TOKENS, Scripted, assert_same, observation, run
@@ -11,11 +14,14 @@ from rsd_planner.decoding.drafters.cascade import CascadeDrafter
 from rsd_planner.decoding.drafters.catalog import make_drafter
 from rsd_planner.decoding.drafters.none import NoDrafter
 from rsd_planner.decoding.drafters.previous_tick import PrefixAlignment
+from rsd_planner.decoding.drafters.resources import DrafterResources
+from rsd_planner.decoding.drafters.routine import ROUTINE_WEIGHTS
 from rsd_planner.decoding.drafters.suffix import SuffixDrafter
 from rsd_planner.decoding.drafters.suffix_index import SuffixArray
+from rsd_planner.errors import ConfigError
 from rsd_planner.interfaces import Drafter
 from rsd_planner.models.checkpoint import Checkpoint
-from rsd_planner.types import SpanKind, SpanSource
+from rsd_planner.types import Draft, DraftContext, SpanKind, SpanSource
 
 
 def suffix(*seen: str) -> SuffixDrafter:
@@ -63,6 +69,40 @@ def test_old_text_is_no_guide_where_the_new_one_is_another() -> None:
 
 def test_replaced_number_is_replaced_where_it_recurs() -> None:
     assert bridged("at a3k, so a3k", "at a5", "") == "k, so a5k$"
+
+
+def test_drafter_that_foresees_goes_first_and_the_old_text_behind_it() -> None:
+    def foreseeing(*drafts: str) -> CascadeDrafter:
+        second = Scripted([tuple(map(ord, draft)) for draft in drafts])
+        cascade = CascadeDrafter(second, foresees=True)
+        cascade.end(replay(NoDrafter(), [ids("at 7 km: go on")])[0])
+        cascade.begin()
+        return cascade
+
+    assert propose(foreseeing("at 8 k")) == "at 8 km: go on$"
+    assert propose(foreseeing(" 8 k"), "at") == " 8 km: go on$"
+    assert propose(foreseeing("wholly other")) == "wholly other"
+
+
+class Branching(NoDrafter):
+    """Proposes two alternatives."""
+
+    def propose(self, context: DraftContext) -> Draft:
+        return Draft(tuple(map(ord, "XYZ")), (SpanSource.LOOKUP,) * 3, (-1, 0, -1))
+
+
+def test_tree_of_the_second_drafter_stays_one() -> None:
+    cascade = after("abcdef", Branching())
+    assert propose(cascade, "abQ") == "XYZ"
+    texts = [ids("abcdef"), ids("abQXYdef"), ids("abQZdef")]
+    kinds = [decoded.kinds for decoded in replay(CascadeDrafter(Branching()), texts)]
+    assert SpanKind.ACCEPTED in kinds[1] and SpanKind.ACCEPTED in kinds[2]
+
+
+def test_trained_routine_reasoner_is_the_second_drafter(tmp_path: Path) -> None:
+    (tmp_path / ROUTINE_WEIGHTS).write_bytes(b"")
+    with pytest.raises(ConfigError, match="train routine"):
+        make_drafter("cascade", DrafterResources(folder=tmp_path))
 
 
 def test_tokens_say_who_drafted_them() -> None:

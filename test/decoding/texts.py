@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -44,17 +44,20 @@ class TextTarget:
         assert last_token == self._text[self._said - 1]
         return self._verification(draft)
 
-    def keep(self, accepted: int) -> None:
-        self._said += accepted + 1
+    def keep(self, path: Sequence[int]) -> None:
+        self._said += len(path) + 1
 
     def close(self, last_token: int) -> None:
         assert last_token == self._text[-1]
 
     def _verification(self, draft: Draft) -> Verification:
-        rows = len(draft) + 1
-        logits = torch.zeros(rows, VOCAB)
-        text = torch.tensor(self._text[self._said : self._said + rows])
-        logits[torch.arange(len(text)), text] = 1.0
+        logits = torch.zeros(len(draft) + 1, VOCAB)
+        depths = [0]  # of each row: how many drafted tokens stand in front
+        for parent in draft.parents or range(-1, len(draft) - 1):
+            depths.append(depths[parent + 1] + 1)
+        for row, depth in enumerate(depths):
+            if self._said + depth < len(self._text):
+                logits[row, self._text[self._said + depth]] = 1.0
         return Verification(logits)
 
 

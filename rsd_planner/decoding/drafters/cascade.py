@@ -5,12 +5,16 @@ second drafter continues the committed text; where its continuation meets the ol
 the old text goes on. How far the new text has come in the old one is found by edit distance.
 Once the two differ too much, the old text is no guide and the second drafter goes on alone.
 Tokens that were replaced once are replaced again where they recur.
+
+A second drafter that foresees, from more than texts, what changes in the old text goes first and
+as far as it is sure; the old text goes on behind it.
 """
 
 from __future__ import annotations
 
 from rsd_planner.decoding.drafters.previous_tick import PrefixAlignment, Replacements
 from rsd_planner.decoding.drafters.resources import DrafterResources
+from rsd_planner.decoding.drafters.routine import ROUTINE_WEIGHTS, RoutineDrafter
 from rsd_planner.decoding.drafters.suffix import SuffixDrafter
 from rsd_planner.interfaces import Drafter
 from rsd_planner.types import Decoded, Draft, DraftContext, SpanSource
@@ -26,18 +30,22 @@ class CascadeDrafter:
 
     name = "cascade"
 
-    def __init__(self, second: Drafter) -> None:
+    def __init__(self, second: Drafter, *, foresees: bool = False) -> None:
+        """`foresees` says that the second drafter knows better than the old text what comes."""
         self._second = second
+        self._foresees = foresees
         self._last: tuple[int, ...] = ()
         self._follow(())
 
     @classmethod
     def make(cls, resources: DrafterResources) -> CascadeDrafter:
-        """Bridges by the suffixes of texts seen before.
+        """The second drafter is the routine reasoner where it is trained, else `suffix`.
 
         Raises:
-            ConfigError: a file of the second drafter is damaged.
+            ConfigError: a file of the second drafter is damaged or of another checkpoint.
         """
+        if resources.find(ROUTINE_WEIGHTS) is not None:
+            return cls(RoutineDrafter.make(resources), foresees=True)
         return cls(SuffixDrafter.make(resources))
 
     def begin(self) -> None:
@@ -48,7 +56,7 @@ class CascadeDrafter:
     def propose(self, context: DraftContext) -> Draft:
         """The old text where it holds, else a bridge to it."""
         self._read(context.committed)
-        if self._old and not context.committed:
+        if self._old and not context.committed and not self._foresees:
             return self._old_text(0, context.budget)
         bridge = self._second.propose(context).cut(context.budget)
         return self._joined(context.committed, bridge, context.budget)
@@ -81,14 +89,16 @@ class CascadeDrafter:
 
     def _joined(self, committed: tuple[int, ...], bridge: Draft, budget: int) -> Draft:
         """The bridge as far as it takes to meet the old text, then that one."""
+        if bridge.parents:
+            return bridge  # several alternatives lead to several places
         alignment = self._alignment.fork()
         for length in range(len(bridge) + 1):
             text = committed + bridge.tokens[:length]
             position = alignment.position(text)
-            met = position > 0 and self._old[position - 1] == text[-1]
             if alignment.distance > FREE_EDITS + EDITS_A_TOKEN * len(text):
                 continue
-            if met or length == len(bridge):
+            met = position > 0 and self._old[position - 1] == text[-1]
+            if (met and not self._foresees) or length == len(bridge):
                 return _chain(bridge.cut(length), self._old_text(position, budget - length))
         return bridge
 

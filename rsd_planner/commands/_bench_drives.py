@@ -6,7 +6,7 @@ import itertools
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,11 +27,12 @@ from rsd_planner.evaluation.benchmark import (
 from rsd_planner.evaluation.controls import TransformersControls
 from rsd_planner.evaluation.report import Drive
 from rsd_planner.evaluation.trajectory import PathError
+from rsd_planner.interfaces import Drafter
 from rsd_planner.model_requirements import ModelRequirements
 from rsd_planner.planning.planner import Planner
 from rsd_planner.types import Observation
 
-__all__ = ["MeasurableDrive", "measure"]
+__all__ = ["Drafters", "MeasurableDrive", "make_drafters", "measure"]
 
 
 class MeasurableDrive(Protocol):
@@ -61,31 +62,43 @@ class MeasurableDrive(Protocol):
         """Which instants come within a second after the true causes changed, if that is known."""
 
 
+@dataclass(frozen=True)
+class Drafters:
+    """Who is measured. Plain decoding comes first; `forgetful` ones know no earlier tick."""
+
+    streaming: tuple[Drafter, ...]
+    forgetful: tuple[Drafter, ...] = ()
+
+
+def make_drafters(planner: Planner, names: Sequence[str], *, isolated: bool = False) -> Drafters:
+    """Plain decoding and drafters by name; with `isolated` forgetful ones of them too."""
+    resources = planner.parts.resources
+    twins = [make_drafter(name, resources) for name in names if isolated]
+    streaming = [make_drafter(name, resources) for name in ("none", *names)]
+    return Drafters(tuple(streaming), tuple(twins))
+
+
 def measure(
     planner: Planner,
     drive: MeasurableDrive,
-    names: Sequence[str],
+    drafters: Drafters,
     settings: PlannerSettings,
     rate_hz: float,
     limit: int | None = None,
     *,
     bounds: bool = True,
-    isolated: bool = False,
     controls: TransformersControls | None = None,
     every: Sparsely = EVERY_TICK,
 ) -> Drive:
     """The measured ticks of one drive, with the errors of the paths against the driven one.
 
-    With `bounds`, oracle and floor stand beside the drafters; with `isolated` every drafter is
-    measured without a past too.
+    With `bounds`, oracle and floor stand beside the drafters.
 
     Raises:
         CommandError: the drive gives no tick.
     """
-    drafters = [make_drafter(name, planner.parts.resources) for name in names]
-    if bounds and planner.acceptance.repeatable:
-        drafters.append(OracleDrafter())
-    forgetful = [make_drafter(name, planner.parts.resources) for name in names[1:] if isolated]
+    oracle = [OracleDrafter()] if bounds and planner.acceptance.repeatable else []
+    streaming = [*drafters.streaming, *oracle]
     found = Drive({}, {}, {}, hz=rate_hz)
     made = itertools.islice(drive.observations(settings, planner.requirements, rate_hz), limit)
     seen: list[Observation] = []
@@ -97,7 +110,12 @@ def measure(
 
     with _Progress(f"measuring {drive.name}") as progress:
         for tick in measure_drive(
-            planner, remember(), drafters, isolated=forgetful, controls=controls, every=every
+            planner,
+            remember(),
+            streaming,
+            isolated=drafters.forgetful,
+            controls=controls,
+            every=every,
         ):
             for one in (one for one in tick if bounds or one.drafter != FLOOR):
                 kept = found.isolated if one.isolated else found.ticks

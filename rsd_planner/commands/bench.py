@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rsd_planner.commands._bench_drives import MeasurableDrive
+    from rsd_planner.commands._bench_drives import Drafters, MeasurableDrive
     from rsd_planner.config import PlannerSettings
     from rsd_planner.evaluation.report import Drive
     from rsd_planner.planning.planner import Planner
@@ -78,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print one row for each drafter; 1 if a text was not the plain one."""
+    from rsd_planner.commands._bench_drives import make_drafters
     from rsd_planner.commands._measured import settings_of, warm_planner, write_json
     from rsd_planner.evaluation.report import bench_tables
 
@@ -87,11 +88,12 @@ def run(arguments: argparse.Namespace) -> int:
         settings_of(arguments, name)  # says which name is unknown
     drives = _open(arguments)
     planner = warm_planner(settings, drives[0].image_size())
-    names = ["none", *_drafters(arguments, planner)]
+    isolated = "isolated" in arguments.splits
+    drafters = make_drafters(planner, _names(arguments, planner), isolated=isolated)
     tables: dict[str, list[dict[str, Any]]] = {}
     for rule in dict.fromkeys(arguments.rules or [arguments.rule]):
         for rate_hz in dict.fromkeys(arguments.hz):
-            measured = _measure(arguments, planner, drives, names, rule, rate_hz)
+            measured = _measure(arguments, planner, drives, drafters, rule, rate_hz)
             found = bench_tables(measured, arguments.splits, arguments.seed)
             _print(found["rows"], measured, rule, settings)
             for key, rows in found.items():
@@ -171,7 +173,7 @@ def _open(arguments: argparse.Namespace) -> Sequence[MeasurableDrive]:
     return [open_drive(path, *topics) for path in paths[:limit]]
 
 
-def _drafters(arguments: argparse.Namespace, planner: Planner) -> list[str]:
+def _names(arguments: argparse.Namespace, planner: Planner) -> list[str]:
     """The names that were asked for, or all of the catalog that can be made."""
     from rsd_planner.decoding.drafters.catalog import DRAFTERS, make_drafter
     from rsd_planner.errors import ConfigError
@@ -192,7 +194,7 @@ def _measure(
     arguments: argparse.Namespace,
     planner: Planner,
     drives: Sequence[MeasurableDrive],
-    names: Sequence[str],
+    drafters: Drafters,
     rule: str,
     rate_hz: float,
 ) -> list[Drive]:
@@ -213,11 +215,10 @@ def _measure(
         measure(
             Planner(parts, planner.drafter, acceptance_of(settings), settings.seed),
             drive,
-            names,
+            drafters,
             settings,
             rate_hz,
             limit,
-            isolated="isolated" in arguments.splits,
             controls=controls,
             every=Sparsely(arguments.sparsely, arguments.sparsely),
         )

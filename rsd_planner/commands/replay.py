@@ -131,13 +131,14 @@ def _measure(
     recording: Recording,
 ) -> Drive:
     """The rows' material: measured beside plain decoding, or as the planner reported it."""
-    from rsd_planner.commands._bench_drives import measure
+    from rsd_planner.commands._bench_drives import make_drafters, measure
 
     if not arguments.against_none or arguments.drafter == "none":
         return _as_reported(results, recording)
     names = ["none", arguments.drafter]
+    drafters = make_drafters(planner, names[1:])
     limit = arguments.max_ticks or None
-    measured = measure(planner, drive, names, settings, arguments.hz, limit, bounds=False)
+    measured = measure(planner, drive, drafters, settings, arguments.hz, limit, bounds=False)
     for i, (plain, own) in enumerate(zip(*(measured.ticks[n] for n in names), strict=True)):
         recording.ticks[i] = dataclasses.replace(
             recording.ticks[i],

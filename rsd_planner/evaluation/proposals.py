@@ -117,7 +117,7 @@ def acceptance_rows(
 
 def _children(draft: Draft) -> dict[int, list[int]]:
     """The nodes that follow each node of a draft; −1 is the committed text."""
-    parents = getattr(draft, "parents", ()) or range(-1, len(draft) - 1)
+    parents = draft.parents or range(-1, len(draft) - 1)
     found: dict[int, list[int]] = {}
     for node, parent in enumerate(parents):
         found.setdefault(parent, []).append(node)

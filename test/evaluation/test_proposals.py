@@ -66,3 +66,17 @@ def test_a_listener_is_the_drafter_that_it_listens_to():
             context = DraftContext(None, None, committed, 8)  # type: ignore[arg-type]
             assert len(listener.propose(context)) == (len(committed) < 2)
         assert [proposal.start for proposal in listener.noted] == [0, 1], "of this tick alone"
+
+
+def test_in_a_tree_the_accepted_branch_is_followed():
+    # 5 → (1, 6 → 7), and 2 beside 5
+    tree = Draft((5, 2, 1, 6, 7), (OLD, OLD, OLD, NEW, NEW), (-1, -1, 0, 0, 3))
+    assert list(reached([Proposal(0, tree)], TEXT)) == [
+        Reached(0, OLD, True),
+        Reached(1, NEW, True),
+        Reached(2, NEW, True),
+    ]
+    assert list(reached([Proposal(0, tree)], (5, 9))) == [
+        Reached(0, OLD, True),
+        Reached(1, OLD, False),
+    ]

@@ -88,14 +88,15 @@ class RoutineExamples:
             self._position[ticks], self._rotation[ticks], self._step_s, gap_s, way_m
         )
         olds = [old for old, _, _, _ in chosen]
-        old_tokens = _padded(olds)
+        old_tokens = _padded(olds, self._longest)
         since = np.zeros((*old_tokens.shape, 2), np.float32)
+        valid = np.arange(old_tokens.shape[1]) < np.array([[len(old)] for old in olds])
         for row, (old, told, _, _) in enumerate(chosen):
             since[row, : len(old)] = told[: len(old)]
         return RoutineBatch(
             torch.from_numpy(motion),
-            Old(torch.from_numpy(old_tokens), torch.from_numpy(since), _lengths_mask(olds)),
-            torch.from_numpy(_padded([self._texts[tick] for tick in ticks])),
+            Old(torch.from_numpy(old_tokens), torch.from_numpy(since), torch.from_numpy(valid)),
+            torch.from_numpy(_padded([self._texts[tick] for tick in ticks], self._longest)),
             torch.tensor(committed),
             torch.tensor(shifts),
         )
@@ -172,15 +173,10 @@ def _draw_committed(old: Sequence[int], new: Sequence[int], rng: np.random.Gener
     return int(rng.integers(1, len(new)))
 
 
-def _padded(texts: Sequence[Sequence[int]]) -> NDArray[np.int64]:
-    """(texts, longest of them) with NOTHING behind."""
+def _padded(texts: Sequence[Sequence[int]], most: int) -> NDArray[np.int64]:
+    """(texts, longest of them or a little more) with NOTHING behind; `most` is the bound."""
     longest = max(1, *(len(text) for text in texts))
-    padded = np.full((len(texts), -(-longest // _ROUND) * _ROUND), NOTHING, np.int64)
+    padded = np.full((len(texts), min(-(-longest // _ROUND) * _ROUND, most)), NOTHING, np.int64)
     for row, text in enumerate(texts):
         padded[row, : len(text)] = text
     return padded
-
-
-def _lengths_mask(texts: Sequence[Sequence[int]]) -> torch.Tensor:
-    """(texts, longest of them) where a token stands."""
-    return torch.from_numpy(_padded([[0] * len(text) for text in texts]) == 0)

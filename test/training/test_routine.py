@@ -1,0 +1,244 @@
+"""The routine reasoner learns what its target says, from drives that cost nothing to make."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from rsd_planner.build import build_planner
+from rsd_planner.cli import main
+from rsd_planner.config import PlannerSettings
+from rsd_planner.decoding.decoder import DecodeLimits
+from rsd_planner.decoding.drafters.previous_tick import PreviousTickDrafter
+from rsd_planner.evaluation.benchmark import OracleDrafter
+from rsd_planner.evaluation.known_texts import accepted_first, recite
+from rsd_planner.models.checkpoint import load_checkpoint
+from rsd_planner.models.presets import write_random_checkpoint
+from rsd_planner.models.routine import NOTHING
+from rsd_planner.training.data import DriveSet
+from rsd_planner.training.routine import SIZES, RoutineRun, known_ticks
+from rsd_planner.training.routine_examples import RoutineExamples, vocabulary_of
+from rsd_planner.training.runtime import Runtime
+from rsd_planner.training.target_texts import TargetTexts, target_texts
+
+FRAMES, STEPS, MAX_TOKENS = 14, 60, 10
+SIZE = (32, 64)
+
+
+def write_drive(folder: Path, seed: int) -> None:
+    """A shard of grey pictures: a car that speeds up while something changes half-way."""
+    rng = np.random.default_rng(seed)
+    grid = 0.1 * np.arange(-15, 65)
+    speed = 5.0 + seed + 0.5 * np.arange(FRAMES)
+    poses = np.zeros((FRAMES, 80, 3), np.float32)
+    poses[:, :, 0] = speed[:, None] * grid
+    turn = np.broadcast_to(np.eye(3, dtype=np.float32), (FRAMES, 80, 3, 3))
+    late = np.arange(FRAMES) >= FRAMES // 2
+    meta = {
+        "format": 1, "seed": seed, "network": "made", "weather": "CLEAR", "limit_mps": 14.0,
+        "labels": {}, "classes": [], "camera": None, "texts": ["x"] * FRAMES,
+        "decisions": ["keep"] * FRAMES, "causes": [[]] * FRAMES,
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = np.where(late[:, None, None, None], 200, 60) + rng.integers(
+        0, 40, (FRAMES, *SIZE, 3)
+    )
+    np.save(folder / f"drive_{seed:06d}.pictures.npy", pictures.astype(np.uint8))
+    np.savez(
+        folder / f"drive_{seed:06d}.npz",
+        stamps_ns=1_000_000_000 + 200_000_000 * np.arange(FRAMES, dtype=np.int64),
+        learned=np.ones(FRAMES, np.bool_),
+        novel=late & (np.arange(FRAMES) < FRAMES // 2 + 5),
+        patch_bits=np.zeros((FRAMES, 1, 1), np.uint32),
+        labels=np.zeros((FRAMES, 0), np.float32),
+        history_xyz=poses[:, :16],
+        history_rot=turn[:, :16],
+        future_xyz=poses[:, 16:],
+        future_rot=turn[:, 16:],
+        meta_json=np.frombuffer(json.dumps(meta).encode(), np.uint8),
+    )
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_random_checkpoint(tmp_path_factory.mktemp("target"), seed=3)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drives")
+    for split, seeds in (("train", (0, 1)), ("heldout", (1,))):  # what it saw, it must know
+        for seed in seeds:
+            write_drive(folder / split, seed)
+    return folder
+
+
+def job(model: Path, made: Path, folder: Path) -> RoutineRun:
+    return RoutineRun(
+        model, made, folder, folder / "drafters", STEPS, size=SIZES["toy"], max_tokens=MAX_TOKENS,
+        learning_rate=1e-2, save_every_s=0.0, evaluations=1,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def work(model: Path, made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("work")
+    job(model, made, folder).run()
+    return folder
+
+
+def test_the_loss_falls_and_drafts_get_longer(work: Path) -> None:
+    entries = [json.loads(line) for line in (work / "routine.jsonl").read_text().splitlines()]
+    losses = [entry["loss"] for entry in entries if "loss" in entry]
+    assert losses[-1] < 0.6 * losses[0]
+    card = json.loads((work / "drafters" / "routine.json").read_text())["card"]
+    held_out = card["held_out"]
+    assert held_out["first"] > 1.0
+    assert {"novel_first", "copy_first", "copy_novel_whole", "isolated_first"} <= set(held_out)
+    assert card["ticks"] == 2 * (FRAMES - 3) and card["seed"] == 0
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_a_killed_run_ends_like_one_that_was_not(
+    model: Path, made: Path, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, calls = RoutineExamples.batch, []
+
+    def until_killed(self, ticks, rng):
+        calls.append(1)
+        if len(calls) > STEPS // 2:
+            raise KilledError
+        return batch(self, ticks, rng)
+
+    with monkeypatch.context() as patched, pytest.raises(KilledError):
+        patched.setattr(RoutineExamples, "batch", until_killed)
+        job(model, made, tmp_path).run()
+    assert int(load_file(str(tmp_path / "routine.safetensors"))["step"]) == STEPS // 2
+    job(model, made, tmp_path).run()
+    for name in ("routine.safetensors", "routine.json", "texts.json"):
+        ours, whole = (folder / "drafters" / name for folder in (tmp_path, work))
+        assert ours.read_bytes() == whole.read_bytes(), name
+
+
+def test_the_planner_drafts_with_what_was_learned(model: Path, work: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model, folder)
+    shutil.copytree(work / "drafters", folder / "drafters")
+    settings = {"model_path": str(folder), "drafter": "routine", "worker_threads": 1}
+    planner = build_planner(PlannerSettings.from_mapping(settings))
+    assert planner.drafter.name == "routine"
+    planner.warm_up((32, 64))
+
+
+# The target's texts
+
+
+def said_by(model: Path, data: DriveSet, folder: Path) -> TargetTexts:
+    return target_texts(load_checkpoint(model), data, folder, Runtime(), MAX_TOKENS)
+
+
+def test_texts_are_kept_and_torn_ones_are_made_again(
+    model: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = DriveSet(made / "train")
+    first = said_by(model, data, tmp_path)
+    assert len(first) == 2 * (FRAMES - 3)
+    assert all(1 <= len(text) <= MAX_TOKENS for text in first.texts)
+    (file,) = tmp_path.glob("texts_*.jsonl")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-20])
+    again = said_by(model, data, tmp_path)
+    assert again.texts == first.texts and file.read_bytes() == whole
+    monkeypatch.setattr("rsd_planner.training.target_texts.BatchedModel", None)
+    one_drive = said_by(model, DriveSet(made / "train", 1), tmp_path)
+    assert one_drive.texts == first.texts[: FRAMES - 3]
+
+
+def test_texts_of_another_checkpoint_are_others(model: Path, made: Path, tmp_path: Path) -> None:
+    other = write_random_checkpoint(tmp_path / "other", seed=4)
+    data = DriveSet(made / "heldout")
+    ours, theirs = (said_by(folder, data, tmp_path) for folder in (model, other))
+    assert ours.texts != theirs.texts
+    assert len(list(tmp_path.glob("texts_*.jsonl"))) == 2
+
+
+# Examples
+
+
+def told_texts(data: DriveSet) -> TargetTexts:
+    """Texts in which one token counts up every second tick."""
+    frames = data.ticks()[:, -1]
+    texts = tuple((5, 20 + i // 2, 6, 7) for i in range(len(frames)))
+    return TargetTexts(frames, texts)
+
+
+def test_examples_are_what_the_drafter_would_know(made: Path) -> None:
+    data = DriveSet(made / "train")
+    said = told_texts(data)
+    examples = RoutineExamples(data, said, vocabulary_of(said.texts), MAX_TOKENS, 0.1)
+    ticks = np.repeat(np.arange(len(said)), 30)
+    batch = examples.batch(ticks, np.random.default_rng(0))
+    assert batch.old.valid is not None
+    gap_s = (batch.motion[:, -2] / 2).double().numpy().round(3)
+    counts = dict(zip(*np.unique(gap_s[batch.old.valid.any(1).numpy()], return_counts=True)))
+    assert set(counts) == {0.0, 0.2, 0.4, 0.6}
+    assert max(counts, key=counts.get) == 0.2
+    index = {token: i for i, token in enumerate(vocabulary_of(said.texts), start=2)}
+    for row, tick in enumerate(ticks):
+        text = [index[t] for t in said.texts[tick]]
+        assert batch.new[row, :4].tolist() == text
+        assert 0 <= int(batch.committed[row]) < 4
+        if batch.old.valid[row].any():
+            before = tick - round(float(gap_s[row]) / 0.2)
+            assert data.drive[said.frames[before]] == data.drive[said.frames[tick]]
+            old = batch.old.tokens[row, :4].tolist()
+            assert old == [index[t] for t in said.texts[before]]
+            assert (batch.old.tokens[row, 4:] == NOTHING).all()
+            if gap_s[row] == 0.2:  # the number came with the even ticks, the rest at the start
+                start = 0 if tick < FRAMES - 3 else FRAMES - 3
+                since_s = 0.2 * np.array([tick - start, tick - max(start, before // 2 * 2)])
+                found = batch.old.since[row, :2, 0].numpy()
+                if start % 2 == 0:
+                    np.testing.assert_allclose(found, since_s, atol=2e-3)
+
+
+def test_known_texts_count_forwards_like_the_decoder(made: Path) -> None:
+    data = DriveSet(made / "heldout")
+    ticks = list(known_ticks(data, told_texts(data), 0.1))
+    assert [tick.first for tick in ticks] == [True] + [False] * (len(ticks) - 1)
+    limits = DecodeLimits(7, MAX_TOKENS, 48, 100)
+    copied = list(recite(PreviousTickDrafter(), ticks, limits))
+    assert [d.tokens for d in copied] == [tick.text for tick in ticks]
+    assert [accepted_first(d) for d in copied] == [0] + [4 if i % 2 else 1 for i in range(1, 11)]
+    assert [d.target_forwards for d in copied[:3]] == [5, 1, 2]
+    alone = list(recite(PreviousTickDrafter(), ticks, limits, isolated=True))
+    assert {d.accepted for d in alone} == {0}
+    oracle = OracleDrafter()
+    oracle.text = ticks[0].text
+    (whole,) = recite(oracle, [replace(ticks[0], first=False)], limits)
+    assert whole.target_forwards == 1
+
+
+def test_the_command_names_what_is_missing(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data", str(tmp_path), "--model", str(model), "--work", str(tmp_path)]
+    assert main(["train", "routine", *words]) == 2
+    assert "rsd data" in capsys.readouterr().err
+
+
+def test_the_command_trains(model: Path, made: Path, tmp_path: Path) -> None:
+    words = ["--data", str(made), "--model", str(model), "--work", str(tmp_path / "work")]
+    more = ["--out", str(tmp_path / "out"), "--size", "toy", "--steps", "2", "--evaluations", "1"]
+    assert main(["train", "routine", *words, *more]) == 0
+    assert (tmp_path / "out" / "routine.safetensors").stat().st_size < 1e6

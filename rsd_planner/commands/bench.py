@@ -15,6 +15,7 @@ a bag they are read from the text that plain decoding writes.
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from rsd_planner.commands._bench_drives import Drafters, MeasurableDrive
     from rsd_planner.config import PlannerSettings
     from rsd_planner.evaluation.report import Drive
+    from rsd_planner.interfaces import Acceptance
     from rsd_planner.planning.planner import Planner
 
 __all__ = ["add_arguments", "run"]
@@ -203,7 +205,6 @@ def _measure(
     from rsd_planner.commands._measured import settings_of
     from rsd_planner.evaluation.benchmark import Sparsely
     from rsd_planner.evaluation.controls import TransformersControls
-    from rsd_planner.planning.planner import Planner
 
     settings = settings_of(argparse.Namespace(**{**vars(arguments), "rule": rule}), "none")
     parts, controls = planner.parts, None
@@ -213,7 +214,7 @@ def _measure(
     limit = min(arguments.ticks or 10**6, _QUICK_TICKS if arguments.quick else 10**6)
     return [
         measure(
-            Planner(parts, planner.drafter, acceptance_of(settings), settings.seed),
+            _with_rule(planner, acceptance_of(settings)),
             drive,
             drafters,
             settings,
@@ -224,3 +225,10 @@ def _measure(
         )
         for drive in drives
     ]
+
+
+def _with_rule(planner: Planner, rule: Acceptance) -> Planner:
+    """The same planner with another rule, which begins anew."""
+    other = copy.copy(planner)
+    other.acceptance = rule
+    return other

@@ -33,11 +33,19 @@ __all__ = ["write_bench_page"]
 Rows = Sequence[Mapping[str, Any]]
 
 _BOUNDS = ("none", ORACLE, FLOOR, GENERATE, LOOKUP, ASSISTED)
+# The bars show these parts.
+_PAGE_TIME = tuple(
+    c for c in TIME if c[0] not in ("floor_ms_p50", "head_ms_p50", "reasoning_share")
+)
+_COMPACT = (
+    "ticks", "tokens_per_forward", "exact_ticks", "equal_text_share", "changed_tokens",
+    "speedup_reasoning", "ci95_low", "ci95_high", "saved_share", "tick_ms_p50",
+)  # fmt: skip
 _OTHERS: tuple[Column, ...] = (
     ("rule", "rule", "{}"),
     ("hz", "Hz", "{:g}"),
     ("split", "split", "{}"),
-    *(c for c in (*WORK, *TIME) if c[0] not in ("ade_m", "fde_m", "head_ms_p50")),
+    *(column for column in (*WORK, *TIME) if column[0] in _COMPACT),
 )
 
 
@@ -98,7 +106,7 @@ def _split(
         "changed": cell(plain["changed_tokens"]),
         "speedups": Markup(speedup_chart(own, colours)),
         "work": _table(own, WORK),
-        "time": _table(own, TIME),
+        "time": _table(own, _PAGE_TIME),
         "times": Markup(time_chart(part["times"])),
         "acceptance": Markup(acceptance_chart(part["acceptance"], colours)),
         "pairs": _matrix(part["pairs"]),

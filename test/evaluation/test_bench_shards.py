@@ -199,3 +199,19 @@ def test_mistakes_end_with_a_sentence(held_out, tiny_folder, tmp_path, capsys):
     assert "not both" in capsys.readouterr().err
     assert main(["bench", "--drives", str(tmp_path)]) == 2
     assert "rsd data" in capsys.readouterr().err
+
+
+def test_sampled_texts_are_compared_where_they_are_repeatable(held_out, tiny_folder, tmp_path):
+    words = ["bench", "--drives", held_out, "--model", tiny_folder, "--limit", 1, "--ticks", 2]
+    words += ["--drafter", "previous_tick", "--rules", "coupled", "rejection", "--controls"]
+    words += ["--splits", "streaming", "--threads", 1, "--json", tmp_path / "rows.json"]
+    assert main([str(word) for word in words]) == 0
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    coupled = {row["drafter"]: row for row in rows if row["rule"] == "coupled"}
+    assert set(coupled) == {"none", "previous_tick", "oracle", "floor"}
+    own = coupled["previous_tick"]
+    assert own["exact_ticks"] + own["excused_ticks"] == 2
+    rejection = {row["drafter"]: row for row in rows if row["rule"] == "rejection"}
+    assert set(rejection) == {"none", "previous_tick", "floor"}
+    assert rejection["previous_tick"]["exact_ticks"] is None
+    assert rejection["previous_tick"]["speedup_reasoning"] > 0

@@ -2,7 +2,8 @@
 
 Texts of the target that were learned beforehand, and those of the earlier ticks of this run,
 are two suffix indices. The longest end of the committed text that was seen says what comes
-next; the run's own texts weigh more than the learned ones. Drafting stops where the draft is
+next; the run's own texts weigh more than the learned ones, the less the shorter an end of the
+committed text they know beside those. Drafting stops where the draft is
 unlikely to be accepted so far. What a memoriser of templates can do; it sees neither pictures
 nor the car's motion.
 """
@@ -34,6 +35,7 @@ MEMORY = 128  # texts of earlier ticks
 DEPTH = 48  # tokens of a context and what follows it, in earlier ticks' texts
 FADING = 0.3  # of an earlier tick's weight, with each tick
 PRIOR = 0.3  # earlier ticks that all learned texts together weigh
+SHORTNESS = 1.5  # by which power they weigh less, the shorter the end that they know
 UNLIKELY = 0.06  # a token costs about this share of a forward
 
 
@@ -74,53 +76,60 @@ class SuffixDrafter:
 
     def _continue(self, text: tuple[int, ...], budget: int) -> tuple[int, ...]:
         known = len(text)
-        recent = _Walk(self._recent, text)
-        learned = _Walk(self._learned, text) if self._learned is not None else None
+        recent, learned = _Walk(self._recent, text), _Walk(self._learned, text)
         chance = 1.0
         while len(text) - known < budget:
-            token, likely = _choose(
-                recent.following(text), learned.following(text) if learned else {}
-            )
+            token, likely = _likeliest(recent, learned, text)
             chance *= likely
             if chance < UNLIKELY:
                 break
             text = (*text, token)
             recent.step(token)
-            if learned:
-                learned.step(token)
+            learned.step(token)
         return text[known:]
 
 
 class _Walk:
     """A place in an index that follows a growing text."""
 
-    def __init__(self, index: SuffixIndex, text: tuple[int, ...]) -> None:
+    def __init__(self, index: SuffixIndex | None, text: tuple[int, ...]) -> None:
         self._index = index
-        self._state: Any = longest_match(index, text)
+        self._state: Any = None
+        self.length = 0  # of the text's end that the index knows, in tokens
+        self._match(text)
 
     def following(self, text: tuple[int, ...]) -> Mapping[int, float]:
         """What followed; where the text has left what was seen, its longest end that was."""
         found = self._found()
         if not found:
-            self._state = longest_match(self._index, text)
+            self._match(text)
             found = self._found()
         return found
 
-    def _found(self) -> Mapping[int, float]:
-        return self._index.following(self._state) if self._state is not None else {}
-
     def step(self, token: int) -> None:
         """The text grew by a token."""
-        if self._state is not None:
+        if self._index is not None and self._state is not None:
             self._state = self._index.step(self._state, token)
+            self.length += 1
+
+    def _match(self, text: tuple[int, ...]) -> None:
+        if self._index is not None:
+            self._state, self.length = longest_match(self._index, text)
+
+    def _found(self) -> Mapping[int, float]:
+        if self._index is None or self._state is None:
+            return {}
+        return self._index.following(self._state)
 
 
-def _choose(recent: Mapping[int, float], learned: Mapping[int, float]) -> tuple[int, float]:
-    """The likeliest token and its probability; `(START, 0)` where nothing is known."""
-    weights = dict(recent)
-    if learned:
-        scale = PRIOR / sum(learned.values())
-        for token, weight in learned.items():
+def _likeliest(recent: _Walk, learned: _Walk, text: tuple[int, ...]) -> tuple[int, float]:
+    """The next token and its probability; `(START, 0)` where nothing is known."""
+    weights, usual = dict(recent.following(text)), learned.following(text)
+    if usual:
+        # By a factor on the learned weights, the recent ones' share falls with their context.
+        longer = max(1.0, learned.length / max(recent.length, 1))
+        scale = PRIOR * longer**SHORTNESS / sum(usual.values())
+        for token, weight in usual.items():
             weights[token] = weights.get(token, 0.0) + scale * weight
     if not weights:
         return START, 0.0

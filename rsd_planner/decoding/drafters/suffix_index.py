@@ -34,8 +34,8 @@ class SuffixIndex(Protocol):
         """The state one token on, or None where that was never seen."""
 
 
-def longest_match(index: SuffixIndex, context: tuple[int, ...]) -> Any | None:
-    """The state of the longest end of a context that was seen, or None.
+def longest_match(index: SuffixIndex, context: tuple[int, ...]) -> tuple[Any | None, int]:
+    """The state of the longest end of a context that was seen, and its length; else `(None, 0)`.
 
     What ends a seen context was seen too, so halving finds it.
     """
@@ -48,7 +48,7 @@ def longest_match(index: SuffixIndex, context: tuple[int, ...]) -> Any | None:
         else:
             found, high = state, middle
         middle = (low + high) // 2
-    return found
+    return found, len(context) - high
 
 
 class SuffixArray:

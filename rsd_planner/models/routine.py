@@ -106,6 +106,8 @@ class RoutineNet(nn.Module):
         cos, sin = _rotary(config.motion_tokens + config.longest, hidden // config.heads)
         self.register_buffer("_cos", cos, persistent=False)
         self.register_buffer("_sin", sin, persistent=False)
+        self._near: Tensor
+        self.register_buffer("_near", torch.tensor((0.5, 0.1)), persistent=False)
         writable = torch.zeros(config.size)
         writable[:_RESERVED] = _MASKED
         self.register_buffer("_writable", writable, persistent=False)
@@ -119,23 +121,25 @@ class RoutineNet(nn.Module):
 
     # The rows of a forward
 
-    def memory_rows(self, motion: Tensor, old: Old) -> Tensor:
+    def told_rows(self, old: Old) -> Tensor:
+        """(batch, old + 1, hidden): the old tokens, and behind them a place without one."""
+        tokens = functional.pad(old.tokens, (0, 1), value=NOTHING)
+        since = functional.pad(old.since, (0, 0, 0, 1))
+        near = since.clamp(max=10.0) * self._near
+        return self.tokens(tokens) + self.since(torch.cat([near, torch.log1p(since)], dim=-1))
+
+    def memory_rows(self, motion: Tensor, told: Tensor) -> Tensor:
         """(batch, motion tokens + old, hidden) before the first layer."""
-        told = self.motion(motion).view(len(motion), self.config.motion_tokens, -1)
-        return torch.cat([told, self._told(old.tokens, old.since) + self.kinds.weight[0]], dim=1)
+        moved = self.motion(motion).view(len(motion), self.config.motion_tokens, -1)
+        return torch.cat([moved, told[:, :-1] + self.kinds.weight[0]], dim=1)
 
     def committed_rows(self, tokens: Tensor) -> Tensor:
         """(batch, committed, hidden)."""
         return self.tokens(tokens) + self.kinds.weight[1]
 
-    def asked_rows(self, old: Old, places: Tensor) -> Tensor:
-        """(batch, asked, hidden): each knows the old token at its place (batch, asked)."""
-        return self._told(*aligned(old, places)) + self.kinds.weight[2]
-
-    def _told(self, tokens: Tensor, since: Tensor) -> Tensor:
-        far = torch.log1p(since)
-        near = since.clamp(max=10.0) * since.new_tensor((0.5, 0.1))
-        return self.tokens(tokens) + self.since(torch.cat([near, far], dim=-1))
+    def asked_rows(self, told: Tensor) -> Tensor:
+        """(batch, asked, hidden): each place knows the old token there, of `told_rows`."""
+        return told + self.kinds.weight[2]
 
     def run(
         self, rows: Tensor, places: Sequence[slice], given: int, past: Cache | None = None
@@ -219,9 +223,10 @@ class RoutineNet(nn.Module):
         config, old, new = self.config, batch.old, batch.new
         place = torch.arange(new.shape[1], device=new.device)
         given = place < batch.committed[:, None]  # (batch, new)
-        asked = self.asked_rows(old, place + batch.shift[:, None])
+        told = self.told_rows(old)
+        asked = self.asked_rows(_at(told, place + batch.shift[:, None]))
         rows = torch.where(given[..., None], self.committed_rows(new), asked)
-        rows = torch.cat([self.memory_rows(batch.motion, old), rows], dim=1)
+        rows = torch.cat([self.memory_rows(batch.motion, told), rows], dim=1)
         split = config.motion_tokens + old.tokens.shape[1]
         rotary = self._places(
             torch.cat([torch.arange(split, device=new.device), config.motion_tokens + place])
@@ -260,16 +265,12 @@ class RoutineNet(nn.Module):
         )[:, None]
 
 
-def aligned(old: Old, places: Tensor) -> tuple[Tensor, Tensor]:
-    """Old tokens and their since at places (batch, asked); NOTHING where there is none."""
-    count = old.tokens.shape[1]
-    if count == 0:
-        return torch.full_like(places, NOTHING), old.since.new_zeros(*places.shape, 2)
-    inside = (places >= 0) & (places < count)
-    within = places.clamp(0, count - 1)
-    tokens = old.tokens.gather(1, within).masked_fill(~inside, NOTHING)
-    since = old.since.gather(1, within[..., None].expand(-1, -1, 2))
-    return tokens, since.masked_fill(~inside[..., None], 0.0)
+def _at(told: Tensor, places: Tensor) -> Tensor:
+    """Rows of `told_rows` at places (batch, asked); outside of the text its last row."""
+    nothing = told.shape[1] - 1
+    inside = (places >= 0) & (places < nothing)
+    index = torch.where(inside, places, nothing)
+    return told.gather(1, index[..., None].expand(-1, -1, told.shape[2]))
 
 
 class _Mlp(nn.Module):

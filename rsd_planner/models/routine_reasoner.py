@@ -46,7 +46,7 @@ class RoutineReasoner:
         self._ids = [-1, -1, *ids]
         self._index = {token: place for place, token in enumerate(ids, start=2)}
         self._end = self._index.get(self.config.end_token, NOTHING)
-        self._places = torch.arange(2 * self.config.longest, device=device)[None]
+        self._places = torch.arange(2 * self.config.longest, device=device)
         self.read(np.zeros(self.config.motion_width, np.float32), (), (), ())
 
     @torch.inference_mode()
@@ -65,8 +65,9 @@ class RoutineReasoner:
             torch.tensor([tokens], dtype=torch.long, device=self._device),
             torch.tensor(since, dtype=torch.float32, device=self._device).view(1, -1, 2),
         )
-        told = torch.from_numpy(motion)[None].to(self._device)
-        self._rows = self._net.memory_rows(told, self._old)
+        self._told = self._net.told_rows(self._old)
+        moved = torch.from_numpy(motion)[None].to(self._device)
+        self._rows = self._net.memory_rows(moved, self._told)
         self._cache: Cache | None = None
         self._copies = self._net.copies(self._old)
         self._keys = self._rows[:, :0]
@@ -99,7 +100,8 @@ class RoutineReasoner:
         """Last states (1, asked, hidden) of the places behind the given text."""
         net, first = self._net, self.config.motion_tokens
         start, memory = len(given), self._rows.shape[1]
-        rows = net.asked_rows(self._old, self._places[:, start + shift :][:, :asked])
+        places = self._places[start + shift :][:asked].clamp(max=len(self._old_tokens))
+        rows = net.asked_rows(self._told[:, places])
         ahead = slice(first, first + start + asked)
         if self._cache is None:
             # Where nothing is committed yet, both go through the layers at once.
@@ -118,19 +120,33 @@ class RoutineReasoner:
     def _agree(
         self, states: Tensor, before: int, start: int, shift: int
     ) -> tuple[list[int], list[float]]:
-        """Tokens that follow from each other, and the chance of each."""
+        """Tokens that follow from each other, and the chance of each.
+
+        A round asks only where the token in front has changed.
+        """
         asked = states.shape[1]
         first = self.config.motion_tokens + start
-        where = slice(first, first + asked)
         tokens = [self._old_at(start + i + shift) for i in range(asked)]
-        chances: list[float] = []
+        chances = [0.0] * asked
+        open_places = list(range(asked))
         for _ in range(self.config.rounds):
-            front = torch.tensor([[before, *tokens[:-1]]], device=self._device)
-            found = self._net.chances(states, front, where, self._keys, self._copies)
+            front = [tokens[i - 1] if i else before for i in open_places]
+            every = len(open_places) == asked
+            found = self._net.chances(
+                states if every else states[:, open_places],
+                torch.tensor([front], device=self._device),
+                slice(first, first + asked) if every else self._places[first:][open_places],
+                self._keys,
+                self._copies,
+            )
             best, choice = found[0].max(dim=-1)
-            guessed, tokens = tokens, choice.tolist()
-            chances = best.tolist()
-            if tokens == guessed:
+            changed = []
+            for i, token, chance in zip(open_places, choice.tolist(), best.tolist()):
+                if token != tokens[i]:
+                    changed.append(i + 1)
+                tokens[i], chances[i] = token, chance
+            open_places = [i for i in changed if i < asked]
+            if not open_places:
                 break
         return tokens, chances
 

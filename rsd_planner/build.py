@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from rsd_planner.config import PlannerSettings, read_requirements
 from rsd_planner.decoding.acceptance import make_rule
+from rsd_planner.decoding.controller import DraftController, ForwardCost
 from rsd_planner.decoding.decoder import DecodeLimits
 from rsd_planner.decoding.drafters.catalog import make_drafter
 from rsd_planner.decoding.drafters.resources import DrafterResources
@@ -51,7 +53,14 @@ def build_planner(settings: PlannerSettings) -> Planner:
         resources=drafter_resources(checkpoint),
     )
     drafter = make_drafter(settings.drafter, parts.resources)
-    return Planner(parts, drafter, acceptance_of(settings), settings.seed)
+    control = partial(DraftController, cost=ForwardCost())
+    return Planner(
+        parts,
+        drafter,
+        acceptance_of(settings),
+        settings.seed,
+        make_control=control if settings.draft_control == "on" else None,
+    )
 
 
 def acceptance_of(settings: PlannerSettings) -> Acceptance:

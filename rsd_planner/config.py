@@ -136,6 +136,10 @@ class PlannerSettings:
         0.98, "float", "The sampled text keeps to the likeliest tokens that hold this probability.",
         low=0.01, high=1.0,
     )  # fmt: skip
+    draft_control: str = _setting(
+        "off", "str", "On: as much is drafted and verified as has paid off on this machine.",
+        choices=("off", "on"),
+    )  # fmt: skip
     draft_budget: int = _setting(
         48, "int", "Most drafted tokens that one forward verifies.", low=1, high=512
     )

@@ -20,7 +20,7 @@ from rsd_planner.types import (
     Verification,
 )
 
-__all__ = ["Acceptance", "Drafter", "Target", "TrajectoryHead"]
+__all__ = ["Acceptance", "DraftControl", "Drafter", "Target", "TrajectoryHead"]
 
 
 @runtime_checkable
@@ -79,6 +79,30 @@ class Acceptance(Protocol):
 
         `position` is the number of committed text tokens before the draft.
         """
+
+
+@runtime_checkable
+class DraftControl(Protocol):
+    """Decides how much to draft and to verify. It cannot change the text, only the time.
+
+    The loop calls `begin`, then for each forward `asks`, `choose` if it does, and `verified`
+    when the forward has been judged; `end` when the text is whole.
+    """
+
+    def begin(self) -> None:
+        """A tick starts."""
+
+    def asks(self) -> bool:
+        """Whether the drafter is asked for a draft now."""
+
+    def choose(self, draft: Draft, committed: int) -> Draft:
+        """What of the draft to verify; `committed` tokens of the text stand before it."""
+
+    def verified(self, accepted: int) -> None:
+        """So many drafted tokens were accepted."""
+
+    def end(self, text: Sequence[int]) -> None:
+        """The tick's whole text."""
 
 
 @runtime_checkable

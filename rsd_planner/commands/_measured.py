@@ -33,6 +33,12 @@ def add_planner_arguments(parser: argparse.ArgumentParser, *, rates: bool = Fals
     add("--rule", default="greedy", choices=RULES, help="how drafts are accepted (%(default)s)")
     add("--temperature", type=float, help="of sampled texts (the node's default)")
     add("--top-p", type=float, metavar="P", help="nucleus of sampled texts (the node's default)")
+    add(
+        "--draft-control",
+        default="off",
+        choices=("off", "on"),
+        help="draft what pays (%(default)s)",
+    )
     add("--seed", type=int, default=0, help="seed of all sampling (%(default)s)")
     add("--json", type=Path, metavar="FILE", help="write the figures as one JSON object")
 
@@ -46,6 +52,7 @@ def settings_of(arguments: argparse.Namespace, drafter: str = "previous_tick") -
         "seed": arguments.seed,
         "drafter": drafter,
         "rule": arguments.rule,
+        "draft_control": arguments.draft_control,
     }
     for name in ("temperature", "top_p"):
         if (value := getattr(arguments, name)) is not None:

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rsd_planner.decoding import tree
-from rsd_planner.interfaces import Acceptance, Drafter, Target
+from rsd_planner.decoding.controller import VerifyAll
+from rsd_planner.interfaces import Acceptance, DraftControl, Drafter, Target
 from rsd_planner.types import (
     Decoded,
     Draft,
@@ -49,28 +50,37 @@ def decode(
     limits: DecodeLimits,
     prefill: Callable[[Prompt, Draft], Verification] | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    control: DraftControl | None = None,
 ) -> Decoded:
     """Decode one text; afterwards the target's KV cache holds prompt and text exactly.
 
     `prefill` replaces `target.prefill` where the caller has encoded the pictures already.
     Drafts longer than the budget are cut; nothing is read behind a token outside of the
-    vocabulary.
+    vocabulary. `control` may draft and verify less; without it all is verified.
     """
+    control = control or VerifyAll()
     text = _Text(limits)
     timer = _Timer(clock)
 
     def propose() -> Draft:
         with timer.drafting():
-            context = DraftContext(prompt, history, tuple(text.tokens), limits.draft_budget)
-            return _clean(drafter.propose(context), limits, len(text.tokens))
+            if not control.asks():
+                return Draft()
+            committed = tuple(text.tokens)
+            context = DraftContext(prompt, history, committed, limits.draft_budget)
+            draft = _clean(drafter.propose(context), limits, len(committed))
+            return control.choose(draft, len(committed))
 
     drafter.begin()
+    control.begin()
     draft = propose()
     step = (prefill or target.prefill)(prompt, draft)
     timer.prefilled()
     while True:
         verdict = acceptance.accept(step, draft, len(text.tokens))
-        target.keep(text.commit(draft, verdict))
+        kept = text.commit(draft, verdict)
+        target.keep(kept)
+        control.verified(len(kept))
         if text.finish_reason is not None:
             break
         draft = propose()
@@ -81,6 +91,7 @@ def decode(
         text.forwards += 1
     decoded = text.result(timer)
     drafter.end(decoded)
+    control.end(decoded.tokens)
     return decoded
 
 

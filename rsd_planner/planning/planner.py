@@ -11,13 +11,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from rsd_planner.decoding.decoder import DecodeLimits, decode
+from rsd_planner.decoding.drafters.none import NoDrafter
 from rsd_planner.decoding.drafters.resources import DrafterResources
 from rsd_planner.decoding.provenance import spans_of
-from rsd_planner.interfaces import Acceptance, Drafter
+from rsd_planner.interfaces import Acceptance, DraftControl, Drafter
 from rsd_planner.model_requirements import ModelRequirements
 from rsd_planner.models.target import VlaTarget
 from rsd_planner.models.tokenizer import TextCodec
@@ -67,12 +69,16 @@ class Planner:
         acceptance: Acceptance,
         seed: int = 0,
         clock: Callable[[], float] = time.perf_counter,
+        make_control: Callable[[Callable[[], float]], DraftControl] | None = None,
     ) -> None:
+        """`make_control` makes the control of each drafter that is decoded with, if any."""
         self.parts = parts
         self.drafter = drafter
         self.acceptance = acceptance
         self._seed = seed
         self._clock = clock
+        self._make_control = make_control
+        self._controls: WeakKeyDictionary[Drafter, DraftControl] = WeakKeyDictionary()
         self._bare_prefill_ms = 0.0
         self._one_token_ms = 0.0
 
@@ -118,7 +124,17 @@ class Planner:
         """Reason about a prompt; afterwards the target's cache holds prompt and text."""
         target = self.parts.target
         prefill = partial(target.prefill, features=features)
-        return decode(target, drafter, self.acceptance, prompt, history, self.parts.limits, prefill)
+        return decode(
+            target,
+            drafter,
+            self.acceptance,
+            prompt,
+            history,
+            self.parts.limits,
+            prefill,
+            self._clock,
+            self._control_of(drafter),
+        )
 
     def sample(self, history: EgoHistory) -> Trajectory:
         """The path that follows from what the target's cache holds."""
@@ -150,6 +166,14 @@ class Planner:
         self._one_token_ms = 1e3 * statistics.median(tokens)
         self.plan(observation)
         self.reset()
+
+    def _control_of(self, drafter: Drafter) -> DraftControl | None:
+        """Each drafter's own, since it learns from that one's drafts; plain decoding has none."""
+        if self._make_control is None or drafter.name == NoDrafter.name:
+            return None
+        if drafter not in self._controls:
+            self._controls[drafter] = self._make_control(self._clock)
+        return self._controls[drafter]
 
     def _result(
         self,

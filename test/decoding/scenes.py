@@ -10,7 +10,7 @@ import torch
 from rsd_planner.decoding.acceptance import Greedy
 from rsd_planner.decoding.decoder import DecodeLimits, decode
 from rsd_planner.decoding.drafters.none import NoDrafter
-from rsd_planner.interfaces import Acceptance, Drafter
+from rsd_planner.interfaces import Acceptance, DraftControl, Drafter
 from rsd_planner.models.checkpoint import Checkpoint
 from rsd_planner.models.target import VlaTarget
 from rsd_planner.models.trajectory_head import FlowHead
@@ -82,14 +82,16 @@ class Outcome:
 def run(
     checkpoint: Checkpoint, scene: Observation, drafter: Drafter | None = None,
     max_tokens: int = MAX_TOKENS, budget: int = BUDGET, rule: Acceptance | None = None,
+    control: DraftControl | None = None,
 ) -> Outcome:  # fmt: skip
     """Decode a scene from scratch and sample a path."""
     target = VlaTarget(checkpoint.vla, checkpoint.image_processor, capacity=16)
     limits = DecodeLimits(checkpoint.codec.end, max_tokens, budget, target.vocab_size)
     prompt = make_prompt_builder(checkpoint).build(scene)
     decoded = decode(
-        target, drafter or NoDrafter(), rule or Greedy(), prompt, scene.history, limits
-    )
+        target, drafter or NoDrafter(), rule or Greedy(), prompt, scene.history, limits,
+        control=control,
+    )  # fmt: skip
     layers = [target.cache_layer(i) for i in range(len(checkpoint.vla.text.layers))]
     return Outcome(
         decoded,

@@ -169,6 +169,8 @@ class _Phase:
 
     def note(self, drafting_s: float, worth_s: float) -> None:
         weight = _RECENT if self.is_known else 1.0
+        if self.is_known:
+            drafting_s = min(drafting_s, _OUTLIER * self.drafting_s)
         # What is dear once counts at once: it must be paid before it is asked again.
         self.drafting_s = max(drafting_s, self.drafting_s + weight * (drafting_s - self.drafting_s))
         self.worth_s += weight * (worth_s - self.worth_s)

@@ -20,6 +20,7 @@ from rsd_planner.simulation.route import Curve, RoutePath, find_curves, shift_le
 __all__ = [
     "HELD_OUT",
     "NETWORKS",
+    "NETWORKS_BY_KIND",
     "Curve",
     "Edge",
     "GiveWay",
@@ -34,23 +35,18 @@ __all__ = [
 ]
 
 _FOLDER = Path(__file__).parent / "networks"
-# For training. Those held out are never driven by a training seed.
-NETWORKS = (
-    "avenue",
-    "bend",
-    "boulevard",
-    "oldtown",
-    "market",
-    "plaza",
-    "alley",
-    "cobble",
-    "valley",
-    "meadow",
-    "bypass",
-    "expressway",
-    "beltway",
-    "plateau",
-)
+# For training, by the kind that they begin with. Those held out are never driven by a training
+# seed.
+NETWORKS_BY_KIND: dict[str, tuple[str, ...]] = {
+    "city": (
+        *("avenue", "bend", "boulevard", "oldtown", "market", "plaza"),
+        *("city1", "city2", "city3", "city4", "city5"),
+    ),
+    "oldtown": ("alley", "cobble", "old1", "old2", "old3", "old4", "old5"),
+    "rural": ("valley", "meadow", "plateau", "rural1", "rural2", "rural3", "rural4", "rural5"),
+    "motorway": ("bypass", "expressway", "beltway", "fast1", "fast2", "fast3", "fast4", "fast5"),
+}
+NETWORKS = tuple(name for names in NETWORKS_BY_KIND.values() for name in names)
 HELD_OUT = ("harbour", "ridge")
 _ROLES = (
     (r"f\d+", "forward"),

@@ -20,7 +20,7 @@ from rsd_planner.simulation.events.way import Way
 from rsd_planner.simulation.motion import FRONT_FROM_REAR_AXLE_M, smooth_motion
 from rsd_planner.simulation.network import (
     HELD_OUT,
-    NETWORKS,
+    NETWORKS_BY_KIND,
     RoadNetwork,
     load_network,
     network_path,
@@ -74,7 +74,7 @@ def _draw_network(seed: int, rng: np.random.Generator) -> str:
     share = float(rng.uniform())
     if seed >= FIRST_HELD_OUT_SEED:
         return HELD_OUT[0] if share < _HARBOUR_SHARE else HELD_OUT[1]
-    names = [name for name in NETWORKS if load_network(name).kind == kind]
+    names = NETWORKS_BY_KIND[kind]
     return names[int(share * len(names))]
 
 

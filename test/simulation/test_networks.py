@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rsd_planner.simulation.network import (
     HELD_OUT,
     NETWORKS,
+    NETWORKS_BY_KIND,
     Curve,
     RoadNetwork,
     RoutePath,
@@ -102,6 +103,11 @@ def test_kinds_hold_what_they_promise(name: str) -> None:
         assert sum(ramp.entry for ramp in road.ramps) == 2
         assert all(ramp.end_m - ramp.start_m > 150 for ramp in road.ramps)
     assert all(edge.lane_width_m >= 3.2 for edge in road.edges)
+
+
+def test_networks_are_listed_under_the_kind_that_they_begin_with() -> None:
+    for kind, names in NETWORKS_BY_KIND.items():
+        assert {load_network(name).kind for name in names} == {kind}
 
 
 def test_held_out_networks_together_hold_every_kind_of_road() -> None:

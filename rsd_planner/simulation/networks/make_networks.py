@@ -2,7 +2,7 @@
 
 Each network is one road along which the ego drives. The streets below are blocks of chosen
 length, gently bent in the middle and straight at their ends, with a crossing with lights between
-two blocks; the others are described in `layouts.py`.
+two blocks; the others are described in `layouts.py` or drawn by `drawn.py`.
 It needs `netconvert` (package eclipse-sumo); the world itself only reads the result:
 
     python -m rsd_planner.simulation.networks.make_networks
@@ -17,6 +17,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from rsd_planner.simulation.networks.drawn import drawn_roads
 from rsd_planner.simulation.networks.layouts import ROADS
 from rsd_planner.simulation.networks.plain_xml import PlainFiles, plain_files
 
@@ -135,7 +136,7 @@ def make(name: str, plain: PlainFiles) -> Path:
 def main() -> None:
     """Makes the networks that are named on the command line, or all."""
     made = {street.name: plain_xml(street) for street in STREETS}
-    made |= {road.name: plain_files(road) for road in ROADS}
+    made |= {road.name: plain_files(road) for road in (*ROADS, *drawn_roads())}
     for name in sys.argv[1:] or made:
         print(make(name, made[name]))
 

@@ -119,6 +119,7 @@ class RoutineRun:
             heads=size.heads,
             intermediate=size.intermediate,
             motion_tokens=size.motion_tokens,
+            block=self.max_tokens,  # the planner's draft budget bounds it further
             longest=self.max_tokens,
         )
 

@@ -11,7 +11,7 @@ __all__ = ["EXAMPLES", "add_arguments", "run"]
 
 EXAMPLES = """\
 examples:
-  rsd record bag --seed 100134 --out street_30s
+  rsd record bag --seed 100037 --out street_30s
 
 Seeds below 100000 drive on the training networks, the others on the held-out ones.
 """

@@ -42,8 +42,8 @@ NETWORKS_BY_KIND: dict[str, tuple[str, ...]] = {
         *("avenue", "bend", "boulevard", "oldtown", "market", "plaza"),
         *("city1", "city2", "city3", "city4", "city5"),
     ),
-    "oldtown": ("alley", "cobble", "old1", "old2", "old3", "old4", "old5"),
-    "rural": ("valley", "meadow", "plateau", "rural1", "rural2", "rural3", "rural4", "rural5"),
+    "oldtown": ("alley", "cobble", "old1", "old2", "old3"),
+    "rural": ("valley", "meadow", "rural1", "rural2", "rural3", "rural4"),
     "motorway": ("bypass", "expressway", "beltway", "fast1", "fast2", "fast3", "fast4", "fast5"),
 }
 NETWORKS = tuple(name for names in NETWORKS_BY_KIND.values() for name in names)

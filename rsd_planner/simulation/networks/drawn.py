@@ -12,16 +12,19 @@ from rsd_planner.simulation.networks.layouts import Block, Road
 
 __all__ = ["drawn_roads"]
 
-_EACH = 5  # roads of each kind
+_EACH = {"city": 5, "old": 3, "rural": 4, "fast": 5}
 
 
 def drawn_roads() -> tuple[Road, ...]:
-    """`city1` … `city5`, and so for old towns, rural roads and motorways."""
+    """`city1` … `city5`, and so for old towns, rural roads and motorways.
+
+    Counts stop before a road whose ring or crossing is drawn badly.
+    """
     makers = {"city": _city, "old": _old_town, "rural": _rural, "fast": _motorway}
     return tuple(
         make(f"{name}{number}", random.Random(f"{name}{number}"))
         for name, make in makers.items()
-        for number in range(1, _EACH + 1)
+        for number in range(1, _EACH[name] + 1)
     )
 
 

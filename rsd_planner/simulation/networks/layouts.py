@@ -133,22 +133,6 @@ ROADS = (
         "beltway", "motorway", 2, 3.5,
         (*_ramps((210, 180, 230, 160), (260, 210, 170, 170), curve=12.0), Block(((230, -8),))),
     ),
-    Road(
-        "plateau", "rural", 1, 3.4,
-        (
-            Block(((120, 0), (50, 65), (100, 0)), "ring"),
-            Block(((90, 0), (42, -62), (80, 0)), "yield"),
-            Block(((90, 0), (55, 60), (110, 0))),
-            Block(((190, -9),), "on", kind="motorway", lanes=2),
-            Block(((190, 0),), "drop", extra_lane=True, kind="motorway", lanes=2),
-            Block(((210, 8),), "on", kind="motorway", lanes=2),
-            Block(((210, 0),), "drop", extra_lane=True, kind="motorway", lanes=2),
-            Block(((160, 10),), kind="motorway", lanes=2),
-            Block(((180, 0),), "off", extra_lane=True, kind="motorway", lanes=2),
-            Block(((220, 0),), kind="motorway", lanes=2),
-        ),
-        cross_m=120.0,
-    ),
     # Held out: two mixtures that together hold all that the others hold.
     Road(
         "harbour", "oldtown", 1, 3.2,

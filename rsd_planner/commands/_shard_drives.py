@@ -18,7 +18,7 @@ from rsd_planner.config import PlannerSettings
 from rsd_planner.errors import CommandError
 from rsd_planner.model_requirements import ModelRequirements
 from rsd_planner.training.data import DriveSet
-from rsd_planner.types import NANOSECONDS, EgoHistory, EgoState, Frame, Observation
+from rsd_planner.types import NANOSECONDS, Frame, Observation
 
 __all__ = ["ShardDrive", "open_shards"]
 
@@ -100,23 +100,13 @@ class ShardDrive:
         self, tick: int, frames: NDArray[np.int64], camera: str, requirements: ModelRequirements
     ) -> Observation:
         now = int(frames[-1])
-        stamp = int(self.data.stamps_ns[now])
-        xyz = self.data.history_xyz[now].astype(np.float64)
-        velocity = (xyz[-1] - xyz[-2]) / requirements.history_step_s
-        state = EgoState(stamp, np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]), velocity, np.zeros(3))
-        history = EgoHistory(
-            stamp,
-            requirements.history_step_s,
-            xyz,
-            self.data.history_rot[now].astype(np.float64),
-            state,
-        )
+        history = self.data.ego_history(now, requirements.history_step_s)
         pictures = self.data.pictures(frames)
         shown = tuple(
             Frame(camera, int(self.data.stamps_ns[frame]), picture)
             for frame, picture in zip(frames, pictures)
         )
-        return Observation(tick, stamp, shown, history)
+        return Observation(tick, history.t0_ns, shown, history)
 
 
 def open_shards(folder: Path, limit: int | None = None) -> list[ShardDrive]:

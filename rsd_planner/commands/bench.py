@@ -124,12 +124,15 @@ def _print(
 
     ticks = sum(len(drive.ticks["none"]) for drive in measured)
     plural = "s" if len(measured) > 1 else ""
-    threads = f"{settings.worker_threads} thread{'s' if settings.worker_threads > 1 else ''}"
     print_rows(
         rows,
-        f"{ticks} ticks of {len(measured)} drive{plural} at {measured[0].hz:g} Hz, {threads}, "
-        f"rule {rule}",
+        f"{ticks} ticks of {len(measured)} drive{plural} at {measured[0].hz:g} Hz, "
+        f"{_threads(settings)}, rule {rule}",
     )
+
+
+def _threads(settings: PlannerSettings) -> str:
+    return f"{settings.worker_threads} thread{'s' if settings.worker_threads > 1 else ''}"
 
 
 def _write_page(
@@ -143,9 +146,8 @@ def _write_page(
     from rsd_planner.evaluation.bench_page import write_bench_page
 
     what = drives[0].name if len(drives) == 1 else f"{len(drives)} drives"
-    threads = f"{settings.worker_threads} thread{'s' if settings.worker_threads > 1 else ''}"
     arguments.html.parent.mkdir(parents=True, exist_ok=True)
-    subtitle = f"{what}, {threads} on {arguments.device}"
+    subtitle = f"{what}, {_threads(settings)} on {arguments.device}"
     write_bench_page(arguments.html, tables, subtitle, arguments.command_line)
     print(f"report: {arguments.html}")
 

@@ -49,13 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, help="where the checkpoint goes")
     for stage, default, what in _STEPS:
         add(f"--{stage}-steps", type=int, default=default, help=f"{what} (default {default})")
-    add("--size", choices=["mini", "toy"], default="mini", help="toy is for tests")
     add("--start-from", type=Path, help="an earlier checkpoint whose weights to begin with")
-    add("--device", choices=["cpu", "cuda"], default="cpu")
     add("--limit", type=int, help="most training drives")
-    add("--seed", type=int, default=0)
-    add("--save-every", type=float, default=90.0, metavar="S", help="seconds between saves")
-    add("--evaluations", type=int, default=6, metavar="N", help="on held-out drives, a stage")
+    _add_run(target)
     _add_routine(actions.add_parser("routine", help="train the drafter that sees no picture"))
     report = actions.add_parser("report", help="write a page with the curves of a run")
     report.add_argument("work", type=Path, help="the run's --work folder")
@@ -70,13 +66,19 @@ def _add_routine(parser: argparse.ArgumentParser) -> None:
     add("--work", type=Path, required=True, help="where the run and the target's texts are kept")
     add("--out", type=Path, help="folder of the drafter's files (default: drafters in --model)")
     add("--steps", type=int, default=6000, help="batches of 64 ticks (default %(default)s)")
-    add("--size", choices=["mini", "toy"], default="mini", help="toy is for tests")
-    add("--device", choices=["cpu", "cuda"], default="cpu")
     add("--limit", type=int, help="most training drives; the target reads all of them once")
     add("--heldout-limit", type=int, help="most held-out drives")
+    _add_run(parser)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    """The arguments of any training run."""
+    add = parser.add_argument
+    add("--size", choices=["mini", "toy"], default="mini", help="toy is for tests")
+    add("--device", choices=["cpu", "cuda"], default="cpu")
     add("--seed", type=int, default=0)
     add("--save-every", type=float, default=90.0, metavar="S", help="seconds between saves")
-    add("--evaluations", type=int, default=6, metavar="N", help="on held-out drives")
+    add("--evaluations", type=int, default=6, metavar="N", help="on held-out drives, a stage")
 
 
 def run(args: argparse.Namespace) -> int:

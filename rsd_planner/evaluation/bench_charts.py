@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rsd_planner.evaluation.proposals import PLACES
+from rsd_planner.evaluation.report import PARTS
 from rsd_planner.viz.bars import Bar, Line, interval_bars, line_chart, stacked_bars
 from rsd_planner.viz.words import in_words
 
 __all__ = [
     "COST_COLOURS",
-    "PARTS",
     "PART_COLOURS",
     "acceptance_chart",
     "cost_charts",
@@ -22,7 +22,6 @@ __all__ = [
 
 Rows = Sequence[Mapping[str, Any]]
 
-PARTS = ("vision", "prefill", "drafter", "verify", "head")
 PART_COLOURS = (
     "color-mix(in srgb,var(--faint) 75%,transparent)",
     "color-mix(in srgb,var(--faint) 40%,transparent)",

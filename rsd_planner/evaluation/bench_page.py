@@ -16,7 +16,6 @@ from markupsafe import Markup
 from rsd_planner.evaluation.bench_charts import (
     COST_COLOURS,
     PART_COLOURS,
-    PARTS,
     acceptance_chart,
     cost_charts,
     drafter_colours,
@@ -26,6 +25,7 @@ from rsd_planner.evaluation.bench_charts import (
 from rsd_planner.evaluation.benchmark import FLOOR, ORACLE
 from rsd_planner.evaluation.columns import TIME, WORK, Column, known, shown
 from rsd_planner.evaluation.controls import ASSISTED, GENERATE, LOOKUP
+from rsd_planner.evaluation.report import PARTS
 from rsd_planner.viz.words import cell, in_words
 
 __all__ = ["write_bench_page"]

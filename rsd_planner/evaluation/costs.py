@@ -9,13 +9,14 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from rsd_planner.planning.planner import Planner
+from rsd_planner.planning.planner import Planner, blank_observation
 from rsd_planner.planning.prompt import CAMERA_NAMES
-from rsd_planner.types import Draft, EgoHistory, EgoState, Frame, Observation, SpanSource
+from rsd_planner.types import Draft, Observation, SpanSource
 
 __all__ = ["cost_rows"]
 
@@ -89,15 +90,11 @@ def _once(
 
 def _noise(planner: Planner, cameras: int, frames: int, image_size: tuple[int, int]) -> Observation:
     """Noise before every camera, a car that stands."""
-    requirements = planner.requirements
-    steps = requirements.history_steps
     rng = np.random.default_rng(0)
+    requirements = replace(planner.requirements, frames_per_camera=frames)
+    seen = blank_observation(requirements, tuple(CAMERA_NAMES)[:cameras], image_size)
     pictures = tuple(
-        Frame(name, index, rng.integers(0, 255, (*image_size, 3), dtype=np.uint8))
-        for name in list(CAMERA_NAMES)[:cameras]
-        for index in range(frames)
+        replace(frame, image=rng.integers(0, 255, frame.image.shape, dtype=np.uint8))
+        for frame in seen.frames
     )
-    now = EgoState(0, np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]), np.zeros(3), np.zeros(3))
-    turns = np.broadcast_to(np.eye(3), (steps, 3, 3)).copy()
-    history = EgoHistory(0, requirements.history_step_s, np.zeros((steps, 3)), turns, now)
-    return Observation(0, 0, pictures, history)
+    return replace(seen, frames=pictures)

@@ -1,7 +1,7 @@
 """What a drafter would do where the target's texts are known already: counts without the target.
 
 The decoder's own loop runs with a target that only recites, so drafters are compared on many
-drives in seconds. Chains alone; greedy. Nothing here can be timed.
+drives in seconds. Greedy. Nothing here can be timed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rsd_planner.decoding import tree
 from rsd_planner.decoding.decoder import DecodeLimits, decode
 from rsd_planner.interfaces import Drafter
 from rsd_planner.types import (
@@ -73,8 +74,8 @@ class _Known:
     def close(self, last_token: int) -> None: ...
 
     def accept(self, step: Verification, draft: Draft, position: int) -> Verdict:
-        rest = self._text[position:]
-        pairs = enumerate(zip(draft.tokens, rest))
-        right = next((i for i, (a, b) in pairs if a != b), min(len(draft), len(rest)))
-        token = rest[right] if right < len(rest) else 0  # nothing is committed behind the end
-        return Verdict(tuple(range(right)), token, (0.0,) * (right + 1))
+        rest = dict(enumerate(self._text[position:]))
+        # Behind the end stands no token, and nothing is committed there.
+        choices = [rest.get(place, -1) for place in (0, *(d + 1 for d in tree.depths(draft)))]
+        path = tree.follow(draft, choices)
+        return Verdict(path, rest.get(len(path), 0), (0.0,) * (len(path) + 1))

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rsd_planner.decoding import tree
 from rsd_planner.interfaces import Drafter
 from rsd_planner.types import Decoded, Draft, DraftContext, SpanSource
 
@@ -74,10 +75,10 @@ class Listener:
 def reached(proposals: Iterable[Proposal], text: Sequence[int]) -> Iterator[Reached]:
     """What verification came to, draft by draft. Nothing behind the text's end is counted."""
     for start, draft in ((p.start, p.draft) for p in proposals):
-        children = _children(draft)
+        behind = tree.children(draft)
         node = -1
         for place, token in enumerate(text[start:]):
-            options = children.get(node)
+            options = behind[node + 1]
             if not options:
                 break
             node = next((i for i in options if draft.tokens[i] == token), -1)
@@ -113,12 +114,3 @@ def acceptance_rows(
         }
         for (source, group), (seen, good) in sorted(counts.items())
     ]
-
-
-def _children(draft: Draft) -> dict[int, list[int]]:
-    """The nodes that follow each node of a draft; −1 is the committed text."""
-    parents = draft.parents or range(-1, len(draft) - 1)
-    found: dict[int, list[int]] = {}
-    for node, parent in enumerate(parents):
-        found.setdefault(parent, []).append(node)
-    return found

@@ -24,6 +24,7 @@ from rsd_planner.evaluation.proposals import acceptance_rows
 from rsd_planner.evaluation.trajectory import PathError
 
 __all__ = [
+    "PARTS",
     "ROW_FIELDS",
     "SPLITS",
     "Drive",
@@ -72,7 +73,7 @@ ROW_FIELDS = (
     "tick_over_floor_p95",
 )
 SPLITS = ("streaming", "isolated", "novel")
-_PARTS = ("vision", "prefill", "drafter", "verify", "head")
+PARTS = ("vision", "prefill", "drafter", "verify", "head")
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ def time_rows(drives: Sequence[Drive], *, split: str) -> list[dict[str, Any]]:
             "verify": [tick.reasoning_ms - own for tick, own in zip(ticks, drafting)],
             "head": [tick.head_ms for tick in ticks],
         }
-        means = {f"{part}_ms": sum(spent[part]) / len(ticks) for part in _PARTS}
+        means = {f"{part}_ms": sum(spent[part]) / len(ticks) for part in PARTS}
         rows.append({"drafter": name, "split": split, "ticks": len(ticks), **means})
     return rows
 

@@ -22,7 +22,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["NOTHING", "UNKNOWN", "Cache", "Old", "RoutineBatch", "RoutineConfig", "RoutineNet"]
+__all__ = [
+    "NOTHING",
+    "UNKNOWN",
+    "Cache",
+    "Old",
+    "RoutineBatch",
+    "RoutineConfig",
+    "RoutineNet",
+    "places_in",
+]
 
 UNKNOWN = 0  # a token that the drafter cannot write
 NOTHING = 1  # no token: before a text, behind it, or not told
@@ -57,6 +66,11 @@ class RoutineConfig:
     def size(self) -> int:
         """Places in the drafter's vocabulary."""
         return len(self.vocabulary) + _RESERVED
+
+
+def places_in(vocabulary: Sequence[int]) -> dict[int, int]:
+    """The place of each of the target's ids in the drafter's vocabulary."""
+    return {token: place for place, token in enumerate(vocabulary, start=_RESERVED)}
 
 
 @dataclass

@@ -28,6 +28,7 @@ from rsd_planner.models.routine import (
     Old,
     RoutineConfig,
     RoutineNet,
+    places_in,
 )
 
 __all__ = ["RoutineReasoner", "load_routine", "save_routine"]
@@ -42,9 +43,8 @@ class RoutineReasoner:
         self._net = net.to(device).eval()
         self.config = net.config
         self._device = torch.device(device)
-        ids = self.config.vocabulary
-        self._ids = [-1, -1, *ids]
-        self._index = {token: place for place, token in enumerate(ids, start=2)}
+        self._index = places_in(self.config.vocabulary)
+        self._ids = {place: token for token, place in self._index.items()}
         self._end = self._index.get(self.config.end_token, NOTHING)
         self._places = torch.arange(2 * self.config.longest, device=device)
         self.read(np.zeros(self.config.motion_width, np.float32), (), (), ())

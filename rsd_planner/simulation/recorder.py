@@ -5,7 +5,7 @@ from __future__ import annotations
 import libsumo
 import numpy as np
 
-from rsd_planner.simulation.events.stage import Stage
+from rsd_planner.simulation.events.stage import Stage, yaw_of
 from rsd_planner.simulation.network import RoadNetwork
 from rsd_planner.simulation.scene import (
     HazardKind,
@@ -51,7 +51,7 @@ class Recorder:
         yaw = self._stage.way.yaw(self._stage.ego_s)
         aside = self._stage.ego_offset_m + self._stage.slide_m("ego")
         self.fronts.append((x - aside * float(np.sin(yaw)), y + aside * float(np.cos(yaw))))
-        self.headings.append(_yaw(libsumo.vehicle.getAngle("ego")))
+        self.headings.append(yaw_of("ego"))
         if snapshot:
             self.snapshots.append(self._snapshot(time_s))
 
@@ -89,7 +89,7 @@ class Recorder:
         # A type of its own is called type@vehicle.
         kind = libsumo.vehicle.getTypeID(vehicle_id).split("@")[0]
         length, width, height = KINDS[kind]
-        yaw = _yaw(libsumo.vehicle.getAngle(vehicle_id))
+        yaw = yaw_of(vehicle_id)
         speed = libsumo.vehicle.getSpeed(vehicle_id)
         front, yaw = self._aside(vehicle_id, front, yaw, speed)
         # Over a little time: single steps are noisy near the desired speed.
@@ -165,11 +165,6 @@ class Recorder:
         if index is None:
             return None
         return LightAhead(index, float(distance), lights[index])
-
-
-def _yaw(compass_deg: float) -> float:
-    """SUMO's angle (degrees clockwise from north) as radians counter-clockwise from x."""
-    return float(np.deg2rad(90.0 - compass_deg))
 
 
 def _light(state: str) -> LightState:

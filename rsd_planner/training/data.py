@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsd_planner.errors import CommandError
-from rsd_planner.types import CameraModel
+from rsd_planner.types import CameraModel, EgoHistory, EgoState
 
 __all__ = ["FRAMES", "DriveInfo", "DriveSet", "Label"]
 
@@ -130,6 +130,17 @@ class DriveSet:
     def pictures(self, frames: Iterable[int]) -> NDArray[np.uint8]:
         """(len(frames), height, width, 3) RGB."""
         return np.stack([self._files[self.drive[i]].read(int(self.row[i])) for i in frames])
+
+    def ego_history(self, frame: int, step_s: float) -> EgoHistory:
+        """What the car did before a frame, in steps of `step_s`.
+
+        A shard knows no odometry frame: the car's pose at the frame stands for it.
+        """
+        stamp = int(self.stamps_ns[frame])
+        xyz, rot = (v[frame].astype(np.float64) for v in (self.history_xyz, self.history_rot))
+        velocity = (xyz[-1] - xyz[-2]) / step_s
+        now = EgoState(stamp, np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]), velocity, np.zeros(3))
+        return EgoHistory(stamp, step_s, xyz, rot, now)
 
     def views(self, drive: int) -> list[dict[str, Any]]:
         """What the narrator was told at each frame of a drive."""

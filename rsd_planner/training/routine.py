@@ -32,7 +32,6 @@ from rsd_planner.training.routine_examples import RoutineExamples, vocabulary_of
 from rsd_planner.training.runtime import Runtime
 from rsd_planner.training.sampling import step_batches
 from rsd_planner.training.target_texts import TargetTexts, checkpoint_digest, target_texts
-from rsd_planner.types import EgoHistory, EgoState
 
 __all__ = ["SIZES", "RoutineRun", "RoutineSize", "known_ticks"]
 
@@ -165,13 +164,8 @@ def known_ticks(data: DriveSet, said: TargetTexts, step_s: float) -> Iterator[Kn
     """Ticks of held-out drives in order, with what the target says at each."""
     last = -1
     for frame, text in zip(said.frames, said.texts, strict=True):
-        position = data.history_xyz[frame].astype(np.float64)
-        rotation = data.history_rot[frame].astype(np.float64)
-        stamp, drive = int(data.stamps_ns[frame]), int(data.drive[frame])
-        velocity = (position[-1] - position[-2]) / step_s
-        now = EgoState(stamp, np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]), velocity, np.zeros(3))
-        history = EgoHistory(stamp, step_s, position, rotation, now)
-        yield KnownTick(history, text, first=drive != last)
+        drive = int(data.drive[frame])
+        yield KnownTick(data.ego_history(frame, step_s), text, first=drive != last)
         last = drive
 
 

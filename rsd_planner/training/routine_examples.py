@@ -18,7 +18,7 @@ from rsd_planner.decoding.drafters.previous_tick import PrefixAlignment
 from rsd_planner.decoding.drafters.routine import LONGEST_GAP_S
 from rsd_planner.decoding.drafters.told import Told
 from rsd_planner.models.motion import motion_features, travelled_m
-from rsd_planner.models.routine import NOTHING, UNKNOWN, Old, RoutineBatch
+from rsd_planner.models.routine import NOTHING, UNKNOWN, Old, RoutineBatch, places_in
 from rsd_planner.training.data import DriveSet
 from rsd_planner.training.target_texts import TargetTexts
 from rsd_planner.types import NANOSECONDS
@@ -61,7 +61,7 @@ class RoutineExamples:
     ) -> None:
         """`longest` is the most tokens of a text; `step_s` is the histories' step."""
         self._step_s, self._longest = step_s, longest
-        index = {token: place for place, token in enumerate(vocabulary, start=2)}
+        index = places_in(vocabulary)
         self._texts = [[index.get(t, UNKNOWN) for t in text[:longest]] for text in said.texts]
         self._drive = data.drive[said.frames]
         self._stamp_s = data.stamps_ns[said.frames] / NANOSECONDS

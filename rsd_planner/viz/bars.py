@@ -33,7 +33,6 @@ class Line:
     label: str
     values: tuple[float | None, ...]
     colour: str
-    dashed: bool = False
 
 
 def round_up(value: float) -> float:
@@ -135,13 +134,11 @@ def line_chart(
             f'text-anchor="middle">{escape(label)}</text>'
         )
     for line in lines:
-        dash = ' stroke-dasharray="6 4"' if line.dashed else ""
         for run in _runs(line.values):
             points = [(left + 14 + i * step, base - max(0.0, v) * scale) for i, v in run]
             words = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
             parts.append(
-                f'<polyline points="{words}" fill="none" stroke="{line.colour}" '
-                f'stroke-width="2"{dash}/>'
+                f'<polyline points="{words}" fill="none" stroke="{line.colour}" stroke-width="2"/>'
             )
             parts += [
                 f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{line.colour}"><title>'

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from rsd_planner.evaluation.acceptance import Exactness, first_divergence, judge
+from rsd_planner.evaluation.benchmark import text_alone
 from rsd_planner.evaluation.latency import bootstrap_ratio, percentile
 from rsd_planner.evaluation.trajectory import PathError, driven_path, path_error
 from rsd_planner.planning.ego_history import OdometryTrack
-from rsd_planner.types import Decoded, EgoState, FinishReason, SpanKind, SpanSource, Trajectory
+from rsd_planner.types import Decoded, EgoState, Trajectory
 
 
 def decoded(tokens: tuple[int, ...], gaps: tuple[float, ...] = ()) -> Decoded:
-    count = len(tokens)
-    return Decoded(
-        tokens=tokens,
-        sources=(SpanSource.TARGET,) * count,
-        kinds=(SpanKind.UNDRAFTED,) * count,
-        finish_reason=FinishReason.COMPLETE,
-        target_forwards=count,
-        drafter_calls=count,
-        proposed=0,
-        accepted=0,
-        top2_gaps=gaps,
-    )
+    return replace(text_alone(tokens, forwards=len(tokens)), top2_gaps=gaps)
 
 
 def straight(points: int = 10, speed: float = 5.0) -> Trajectory:

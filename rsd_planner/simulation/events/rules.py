@@ -6,7 +6,7 @@ import libsumo
 import numpy as np
 
 from rsd_planner.simulation.events.base import Event
-from rsd_planner.simulation.events.stage import Stage, Wish, brake_for
+from rsd_planner.simulation.events.stage import Stage, Wish, brake_for, yaw_of
 from rsd_planner.simulation.network import Curve, GiveWay, Signal
 from rsd_planner.simulation.scene import Hazard, HazardKind
 from rsd_planner.simulation.traffic import draw_kind, enter
@@ -160,8 +160,7 @@ class GiveWayToOthers(Event):
             beside = abs(actor.d_m - stage.own_d())
             if not actor.edge_id.startswith(inside) or not -1.0 < ahead < gap + _JUNCTION_M:
                 continue
-            yaw = np.deg2rad(90.0 - libsumo.vehicle.getAngle(actor.vehicle_id))
-            across = abs(np.cos(yaw - stage.way.yaw(actor.s_m))) < 0.7
+            across = abs(np.cos(yaw_of(actor.vehicle_id) - stage.way.yaw(actor.s_m))) < 0.7
             if across and beside < 2.0 + actor.length_m:
                 speed = libsumo.vehicle.getSpeed(actor.vehicle_id)
                 side = self._side(stage, actor.d_m)

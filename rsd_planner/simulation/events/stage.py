@@ -32,6 +32,11 @@ def brake_for(speed_mps: float, gap_m: float) -> float:
     return speed_mps**2 / (2 * max(gap_m, 0.3))
 
 
+def yaw_of(name: str) -> float:
+    """A vehicle's yaw in radians counter-clockwise from x; SUMO counts degrees from north."""
+    return float(np.deg2rad(90.0 - libsumo.vehicle.getAngle(name)))
+
+
 @dataclass(frozen=True)
 class Actor:
     """A vehicle of SUMO near the ego; s and d are those of its front."""
@@ -218,7 +223,7 @@ class Stage:
                 libsumo.vehicle.remove(name)
 
     def _actor(self, name: str, s_m: float, d_m: float) -> Actor:
-        yaw = np.deg2rad(90.0 - libsumo.vehicle.getAngle(name))
+        yaw = yaw_of(name)
         along = libsumo.vehicle.getSpeed(name) * float(np.cos(yaw - self.way.yaw(s_m)))
         length = libsumo.vehicle.getLength(name)
         return Actor(name, s_m, d_m, along, length, libsumo.vehicle.getRoadID(name))

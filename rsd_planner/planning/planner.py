@@ -40,7 +40,7 @@ from rsd_planner.types import (
     Trajectory,
 )
 
-__all__ = ["Planner", "PlannerParts"]
+__all__ = ["Planner", "PlannerParts", "blank_observation"]
 
 _WARM_UP_ROUNDS = 5
 

@@ -1,7 +1,8 @@
 """Child processes that never outlive their parent.
 
 Each is a session of its own, so that Ctrl-C reaches the parent alone, which then ends them in
-order; and the kernel kills them should the parent be killed. Output goes into log files.
+order; and the kernel kills them should the parent be killed. Output goes into log files. What
+killed processes leave in /dev/shm is swept before and after.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import time
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
+
+from rsd_planner.commands._dds_memory import sweep
 
 __all__ = ["Child", "Children", "DemoError", "raise_if_interrupted"]
 
@@ -36,6 +39,11 @@ class Child:
         self.name = name
         self.log = log
         self._process = process
+
+    @property
+    def pid(self) -> int:
+        """Its process id, also after its end."""
+        return self._process.pid
 
     @property
     def code(self) -> int | None:
@@ -87,6 +95,7 @@ class Children:
         _interrupted.clear()
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, _as_interrupt)
+        sweep()
         return self
 
     def start(
@@ -127,6 +136,7 @@ class Children:
         for child in self._children:
             child.end(signal.SIGKILL)  # also what a child may have left behind in its group
             child.reap()
+        sweep()
 
 
 _interrupted = threading.Event()

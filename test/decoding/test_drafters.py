@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from texts import ids, propose, replay
+
 from rsd_planner.config import DRAFTERS as SETTING_CHOICES
 from rsd_planner.config import RULES as RULE_CHOICES
 from rsd_planner.decoding.acceptance import RULES
 from rsd_planner.decoding.drafters.catalog import DRAFTERS, make_drafter
-from rsd_planner.decoding.drafters.previous_tick import PrefixAlignment
+from rsd_planner.decoding.drafters.previous_tick import PrefixAlignment, PreviousTickDrafter
 from rsd_planner.decoding.provenance import routine_share, spans_of
 from rsd_planner.types import Decoded, FinishReason, SpanKind, SpanSource
 
@@ -48,10 +50,39 @@ def test_position_is_within_the_old_text(old: str, new: str) -> None:
     assert 0 <= position(old, new) <= len(old)
 
 
+def after(old: str) -> PreviousTickDrafter:
+    """A drafter whose last tick said `old`, at the start of a tick, asked once."""
+    drafter = PreviousTickDrafter()
+    replay(drafter, [ids(old)])
+    drafter.begin()
+    assert propose(drafter) == f"{old}$"
+    return drafter
+
+
+def test_draft_that_was_not_verified_is_no_failure() -> None:
+    """A controller that verifies nothing: the target says what was drafted."""
+    drafter = after("at 30, so keep 30")
+    for said in ("a", "at", "at ", "at 3"):
+        rest = propose(drafter, said)
+    assert rest == "0, so keep 30$"
+
+
+def test_text_that_came_without_a_draft_is_learned_from() -> None:
+    """A controller that asks for no draft while six tokens come."""
+    drafter = after("at a3k, so a3k")
+    assert propose(drafter, "at a5k") == ", so a5k$"
+
+
+def test_drafts_fail_when_the_target_says_otherwise() -> None:
+    drafter = after("abcdefgh")
+    assert propose(drafter, "X") != ""
+    assert propose(drafter, "XY") == ""
+
+
 def test_catalog_and_settings_name_the_same_things() -> None:
     assert set(DRAFTERS) == set(SETTING_CHOICES)
     assert set(RULES) == set(RULE_CHOICES)
-    for name in set(DRAFTERS) - {"routine"}:  # which needs a checkpoint's files
+    for name in set(DRAFTERS) - {"routine", "replica"}:  # which need a checkpoint's files
         assert make_drafter(name).name == name
 
 

@@ -233,6 +233,21 @@ def test_a_text_of_another_time_is_forgotten(next_s: float) -> None:
     assert noting.old[-1] == ()
 
 
+def test_ticks_in_which_nobody_asked_have_passed_all_the_same() -> None:
+    """A controller may not ask for a draft; the text comes nevertheless."""
+    noting = Noting()
+    drafter = RoutineDrafter(noting)
+    say(drafter, 10.0, (20, 21, 22))
+    for _ in range(5):
+        drafter.begin()
+        drafter.end(Decoded((20, 21, 22), (), (), FinishReason.COMPLETE, 1, 1, 0, 0))
+    say(drafter, 11.2, (20, 21, 22))
+    assert noting.old[-1] == (20, 21, 22), "the last text is a fifth of a second old"
+    assert noting.since_m[-1] == pytest.approx([9.6] * 3)
+    say(drafter, 12.4, (20, 21, 22))
+    assert noting.old[-1] == ()
+
+
 def test_a_draft_after_a_rejection_goes_on_where_the_old_text_has_come_to() -> None:
     noting = Noting()
     drafter = RoutineDrafter(noting)

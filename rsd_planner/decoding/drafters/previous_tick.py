@@ -40,7 +40,7 @@ class PreviousTickDrafter:
     def begin(self) -> None:
         """Start at the last text's beginning."""
         self._start = 0  # where in the old text the newest draft began
-        self._drafted = 0  # its length
+        self._drafted: tuple[int, ...] = ()
         self._known = 0  # committed tokens when it was made
         self._follow(self._earlier[-1] if self._earlier else ())
 
@@ -53,7 +53,7 @@ class PreviousTickDrafter:
         start = self._alignment.position(context.committed)
         length = min(self._trusted(context.committed, start), context.budget)
         tokens = self._replacements.apply(start, length)
-        self._start, self._drafted, self._known = start, len(tokens), len(context.committed)
+        self._start, self._drafted, self._known = start, tokens, len(context.committed)
         return Draft(tokens, (SpanSource.PREVIOUS_TICK,) * len(tokens))
 
     def end(self, decoded: Decoded) -> None:
@@ -82,14 +82,20 @@ class PreviousTickDrafter:
                 return
 
     def _learn(self, committed: tuple[int, ...]) -> None:
-        """What became of the newest draft: accepted tokens, then one of the target's."""
-        accepted = len(committed) - self._known - 1
-        if accepted > 0:
-            self._failures = 0
-        elif self._drafted:
-            self._failures += 1
-        if accepted < self._drafted:
-            self._replacements.note(self._start + accepted, committed[-1])
+        """What became of the newest draft, read from the text that came in its place.
+
+        Perhaps not all of it was verified, and perhaps nobody asked for a draft since: a token
+        that the target chose by itself as drafted was right too.
+        """
+        told = committed[self._known :]
+        right = next(
+            (i for i, (ours, its) in enumerate(zip(self._drafted, told)) if ours != its), None
+        )
+        if right is None:
+            self._failures = 0 if self._drafted else self._failures
+            return
+        self._failures = 0 if right else self._failures + 1
+        self._replacements.note(self._start + right, told[right])
 
     def _trusted(self, committed: tuple[int, ...], start: int) -> int:
         """How many tokens are worth verifying."""

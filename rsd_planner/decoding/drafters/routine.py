@@ -67,7 +67,8 @@ class RoutineDrafter:
     def __init__(self, reasoner: Reasoner) -> None:
         self._reasoner = reasoner
         self._told = Told()
-        self._last_ns: int | None = None  # of the tick that told
+        self._last_ns: int | None = None  # of the newest tick that was seen
+        self._unseen = 0  # ticks since, of which the text alone is known
         self.chances: tuple[float, ...] = ()  # of the newest draft's tokens, each given its front
         self.begin()
 
@@ -107,24 +108,28 @@ class RoutineDrafter:
     def end(self, decoded: Decoded) -> None:
         """Remember this tick's text.
 
-        A tick without a `propose` has no time: its text counts as the one before's.
+        A tick without a `propose` has no time: it counts as one of equally long ones.
         """
         self._told.say(decoded.tokens)
-        self._last_ns = self._t0_ns if self._t0_ns is not None else self._last_ns
+        if self._t0_ns is None:
+            self._unseen += 1
+        else:
+            self._last_ns, self._unseen = self._t0_ns, 0
 
     def reset(self) -> None:
         """Forget the last text."""
         self._told.forget()
-        self._last_ns = None
+        self._last_ns, self._unseen = None, 0
 
     def _read(self, context: DraftContext) -> None:
         history, told = context.history, self._told
         gap_s, way_m = 0.0, 0.0
         if self._last_ns is not None:
-            gap_s = (history.t0_ns - self._last_ns) / NANOSECONDS
+            ticks = self._unseen + 1
+            gap_s = (history.t0_ns - self._last_ns) / NANOSECONDS / ticks
             if 0.0 <= gap_s <= LONGEST_GAP_S:
                 way_m = float(travelled_m(history.position_m, history.step_s, gap_s))
-                told.moved(gap_s, way_m)
+                told.moved(ticks * gap_s, ticks * way_m)
             else:
                 told.forget()
                 gap_s = 0.0

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rsd_planner.types import (
     Decoded,
     Draft,
@@ -20,7 +23,32 @@ from rsd_planner.types import (
     Verification,
 )
 
-__all__ = ["Acceptance", "DraftControl", "Drafter", "Target", "TrajectoryHead"]
+__all__ = [
+    "Acceptance",
+    "DraftControl",
+    "Drafter",
+    "FeatureDrafter",
+    "Features",
+    "Target",
+    "TrajectoryHead",
+]
+
+
+class Features(Protocol):
+    """What the target has understood so far: hidden states of the tokens in its KV cache.
+
+    These are the prompt's and the committed ones but the last, which is fed with the next draft.
+    """
+
+    def __len__(self) -> int:
+        """How many tokens."""
+
+    def rows(self, start: int) -> tuple[Any, NDArray[np.int64]]:
+        """States and rotary positions of the tokens from `start` on.
+
+        The states are a torch tensor (tokens − start, layers · hidden), the positions
+        (3, tokens − start) the target's own.
+        """
 
 
 @runtime_checkable
@@ -47,6 +75,12 @@ class Target(Protocol):
     def close(self, last_token: int) -> None:
         """Feed the last committed token, so that its KV is in the cache for the head."""
 
+    def watch(self, layers: Sequence[int]) -> None:
+        """From the next prefill on verifications bring `Features` of these layers; () ends it.
+
+        The target computes what it computed before; nothing else is fed.
+        """
+
 
 @runtime_checkable
 class Drafter(Protocol):
@@ -65,6 +99,14 @@ class Drafter(Protocol):
 
     def reset(self) -> None:
         """Time jumped: forget everything about earlier ticks."""
+
+
+class FeatureDrafter(Drafter, Protocol):
+    """A drafter that reads the target's features, in `DraftContext.features`."""
+
+    @property
+    def feature_layers(self) -> tuple[int, ...]:
+        """Layers of the target's text stack, from 0, whose states it reads; they ascend."""
 
 
 @runtime_checkable

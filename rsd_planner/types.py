@@ -196,6 +196,7 @@ class DraftContext:
     history: EgoHistory
     committed: tuple[int, ...]  # the text so far in this tick
     budget: int  # most tokens that the target will verify
+    features: Any = None  # `interfaces.Features` for who asks; None before the first forward
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ class Verification:
     """
 
     logits: Any
-    features: Any = None
+    features: Any = None  # `interfaces.Features` where layers are watched; `keep` changes it
 
 
 @dataclass(frozen=True)

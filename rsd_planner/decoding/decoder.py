@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from rsd_planner.decoding import tree
 from rsd_planner.decoding.controller import VerifyAll
-from rsd_planner.interfaces import Acceptance, DraftControl, Drafter, Target
+from rsd_planner.interfaces import Acceptance, DraftControl, Drafter, Features, Target
 from rsd_planner.types import (
     Decoded,
     Draft,
@@ -62,15 +62,18 @@ def decode(
     text = _Text(limits)
     timer = _Timer(clock)
 
-    def propose() -> Draft:
+    def propose(features: Features | None = None) -> Draft:
         with timer.drafting():
             if not control.asks():
                 return Draft()
             committed = tuple(text.tokens)
-            context = DraftContext(prompt, history, committed, limits.draft_budget)
+            context = DraftContext(prompt, history, committed, limits.draft_budget, features)
             draft = _clean(drafter.propose(context), limits, len(committed))
             return control.choose(draft, len(committed))
 
+    watched: tuple[int, ...] = getattr(drafter, "feature_layers", ())
+    if watched:
+        target.watch(watched)
     drafter.begin()
     control.begin()
     draft = propose()
@@ -83,12 +86,14 @@ def decode(
         control.verified(len(kept))
         if text.finish_reason is not None:
             break
-        draft = propose()
+        draft = propose(step.features)
         step = target.verify(text.tokens[-1], draft)
         text.forwards += 1
     if text.last_is_uncached:
         target.close(text.tokens[-1])
         text.forwards += 1
+    if watched:
+        target.watch(())
     decoded = text.result(timer)
     drafter.end(decoded)
     control.end(decoded.tokens)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rsd_planner.decoding import tree
 from rsd_planner.decoding.decoder import DecodeLimits, decode
@@ -24,7 +26,16 @@ from rsd_planner.types import (
     Verification,
 )
 
-__all__ = ["KnownTick", "accepted_first", "recite"]
+__all__ = ["KnownFeatures", "KnownTick", "accepted_first", "recite"]
+
+
+@dataclass(frozen=True)
+class KnownFeatures:
+    """What the target would bring as `interfaces.Features` at the end of a tick's text."""
+
+    states: Any  # torch (prompt + text, layers · hidden)
+    places: NDArray[np.int64]  # (3, prompt + text)
+    prompt: int  # tokens of the prompt
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,7 @@ class KnownTick:
     history: EgoHistory
     text: tuple[int, ...]  # the end tokens included
     first: bool = False  # of a drive: drafters know no earlier tick
+    features: KnownFeatures | None = None  # for drafters that read them
 
 
 def recite(
@@ -44,7 +56,7 @@ def recite(
     for tick in ticks:
         if tick.first or isolated:
             drafter.reset()
-        known = _Known(tick.text)
+        known = _Known(tick)
         yield decode(known, drafter, known, prompt, tick.history, limits)
 
 
@@ -55,23 +67,41 @@ def accepted_first(decoded: Decoded) -> int:
 
 
 class _Known:
-    """A target and a rule that say one text."""
+    """A target and a rule that say one tick's text, and the target's features."""
 
     name = "known"
     repeatable = True
 
-    def __init__(self, text: tuple[int, ...]) -> None:
-        self._text = text
+    def __init__(self, tick: KnownTick) -> None:
+        self._text, self._features = tick.text, tick.features
+        self._fed = 0  # tokens of the text that would be cached
 
     def prefill(self, prompt: Prompt, draft: Draft) -> Verification:
-        return Verification(None)
+        self._fed = 0
+        return self._step()
 
     def verify(self, last_token: int, draft: Draft) -> Verification:
-        return Verification(None)
+        self._fed += 1
+        return self._step()
 
-    def keep(self, path: Sequence[int]) -> None: ...
+    def keep(self, path: Sequence[int]) -> None:
+        self._fed += len(path)
 
     def close(self, last_token: int) -> None: ...
+
+    def watch(self, layers: Sequence[int]) -> None: ...
+
+    def _step(self) -> Verification:
+        return Verification(None, self if self._features is not None else None)
+
+    def __len__(self) -> int:
+        assert self._features is not None
+        return self._features.prompt + self._fed
+
+    def rows(self, start: int) -> tuple[Any, NDArray[np.int64]]:
+        assert self._features is not None
+        end = len(self)
+        return self._features.states[start:end], self._features.places[:, start:end]
 
     def accept(self, step: Verification, draft: Draft, position: int) -> Verdict:
         rest = dict(enumerate(self._text[position:]))

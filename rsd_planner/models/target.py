@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from rsd_planner.decoding import tree
+from rsd_planner.models.feature_tap import FeatureTap
 from rsd_planner.models.flat_rope import mrope_positions
 from rsd_planner.models.kv_cache import KVCache, PrefixView
 from rsd_planner.models.vision_batch import BatchedTower
@@ -50,6 +51,7 @@ class VlaTarget:
         self._base = 0  # cached tokens before the newest draft
         self._rope_offset = 0  # position minus index of a text token
         self._vocab = vla.text.embed_tokens.num_embeddings
+        self._tap: FeatureTap | None = None
 
     @property
     def vocab_size(self) -> int:
@@ -82,6 +84,16 @@ class VlaTarget:
     def forget_pictures(self) -> None:
         """Drop the vision cache: time jumped."""
         self._vision.clear()
+
+    def watch(self, layers: Sequence[int]) -> None:
+        """From the next prefill on verifications bring the states behind these layers.
+
+        Raises:
+            ValueError: the text stack has no such layer.
+        """
+        if any(not 0 <= layer < self.layers for layer in layers):
+            raise ValueError(f"a text stack of {self.layers} layers has none of {tuple(layers)}")
+        self._tap = FeatureTap(layers) if layers else None
 
     @torch.inference_mode()
     def encode(self, frames: tuple[Frame, ...]) -> list[VisionFeatures]:
@@ -121,6 +133,8 @@ class VlaTarget:
         mask = torch.zeros(1, len(ids), dtype=torch.bool)
         mask[0, :length] = torch.from_numpy(is_image)
         self._cache.clear()
+        if self._tap is not None:
+            self._tap.clear()
         self._base = length
         return self._forward(ids, positions, draft, visual=(mask, features))
 
@@ -137,6 +151,8 @@ class VlaTarget:
     def keep(self, path: Sequence[int]) -> None:
         """Keep a path of the newest draft's tokens, drop the rest."""
         self._cache.keep(self._base, path)
+        if self._tap is not None:
+            self._tap.keep(self._base, path)
 
     def close(self, last_token: int) -> None:
         """Feed the last committed token; its logits are not needed."""
@@ -161,6 +177,9 @@ class VlaTarget:
                 embeds[where] = torch.cat([f.embeddings for f in features]).to(embeds.dtype)
                 layers = zip(*(f.deepstack for f in features), strict=True)
                 deepstack = (where, [torch.cat(layer).to(embeds.dtype) for layer in layers])
+        tap = self._tap
+        if tap is not None:
+            tap.begin(positions)
         hidden = run_text_stack(
             self._vla.text,
             embeds,
@@ -168,11 +187,12 @@ class VlaTarget:
             self._cache,
             mask=_mask(past, len(ids), draft, device),
             visual=deepstack,
+            note=tap.note if tap is not None else None,
         )
         self._cache.advance(len(ids))
         logits = self._vla.vlm.lm_head(hidden[0, -len(draft) - 1 :]).float()  # (rows, vocab)
         logits[:, self._masked] = -torch.inf
-        return Verification(logits)
+        return Verification(logits, tap)
 
     def _encode_one(self, frame: Frame) -> VisionFeatures:
         batch = self._processor(images=[frame.image], return_tensors="pt")

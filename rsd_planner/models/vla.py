@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -178,6 +178,7 @@ def run_text_stack(
     mask: Tensor | None = None,
     causal: bool = True,
     visual: tuple[Tensor, list[Tensor]] | None = None,
+    note: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
     """The layers of a text stack, without the bookkeeping of the class's own `forward`.
 
@@ -187,6 +188,7 @@ def run_text_stack(
         mask: bool (batch, 1, length, keys), True where attended; None leaves it to `causal`.
         visual: a bool mask (batch, length) of picture tokens and the deepstack features that
             enter behind the first layers, each (picture tokens, hidden).
+        note: is told each layer and the states (batch, length, hidden) behind it.
 
     Returns the normed hidden states (batch, length, hidden). Gives the numbers of the
     class's own forward (a test holds them together).
@@ -204,6 +206,8 @@ def run_text_stack(
         if visual is not None and index < len(visual[1]):
             hidden = hidden.clone()
             hidden[visual[0]] += visual[1][index]
+        if note is not None:
+            note(index, hidden)
     return stack.norm(hidden)
 
 

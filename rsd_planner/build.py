@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def build_planner(settings: PlannerSettings) -> Planner:
         ),
         requirements=requirements,
         cameras=settings.all_cameras,
-        resources=drafter_resources(checkpoint),
+        resources=replace(drafter_resources(checkpoint), encode=target.encode),
     )
     drafter = make_drafter(settings.drafter, parts.resources)
     control = partial(DraftController, cost=ForwardCost())
@@ -82,4 +83,5 @@ def drafter_resources(checkpoint: Checkpoint) -> DrafterResources:
         history_bins=config.history_tokens.num_bins,
         history_tokens=config.tokens_per_history_traj,
         device=str(checkpoint.vla.device),
+        visual_width=checkpoint.vla.vlm.config.vision_config.out_hidden_size,
     )

@@ -31,7 +31,7 @@ __all__ = [
     "suggest",
 ]
 
-DRAFTERS = ("none", "previous_tick", "prompt_lookup", "suffix", "routine", "cascade")
+DRAFTERS = ("none", "previous_tick", "prompt_lookup", "suffix", "routine", "replica", "cascade")
 RULES = ("greedy", "coupled", "rejection")
 DEVICES = ("cpu", "cuda")
 

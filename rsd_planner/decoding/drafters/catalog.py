@@ -13,6 +13,7 @@ from rsd_planner.decoding.drafters.cascade import CascadeDrafter
 from rsd_planner.decoding.drafters.none import NoDrafter
 from rsd_planner.decoding.drafters.previous_tick import PreviousTickDrafter
 from rsd_planner.decoding.drafters.prompt_lookup import PromptLookupDrafter
+from rsd_planner.decoding.drafters.replica import ReplicaDrafter
 from rsd_planner.decoding.drafters.resources import DrafterResources
 from rsd_planner.decoding.drafters.routine import RoutineDrafter
 from rsd_planner.decoding.drafters.suffix import SuffixDrafter
@@ -34,6 +35,7 @@ DRAFTERS: dict[str, _Makes] = {
     PromptLookupDrafter.name: PromptLookupDrafter,
     SuffixDrafter.name: SuffixDrafter,
     RoutineDrafter.name: RoutineDrafter,
+    ReplicaDrafter.name: ReplicaDrafter,
     CascadeDrafter.name: CascadeDrafter,
 }
 

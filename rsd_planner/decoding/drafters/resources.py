@@ -1,11 +1,20 @@
-"""What a drafter may know of the target's checkpoint: facts and files, never its module."""
+"""What a drafter may know of the target's checkpoint: facts, files and what it sees.
+
+Never its module.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rsd_planner.errors import ConfigError
+from rsd_planner.types import Frame
+
+if TYPE_CHECKING:
+    from rsd_planner.models.vision_cache import VisionFeatures
 
 __all__ = ["DrafterResources"]
 
@@ -23,6 +32,10 @@ class DrafterResources:
     history_bins: int = 0  # ids of the history are this many from there
     history_tokens: int = 0  # how many of them a prompt holds, oldest step first
     device: str = "cpu"  # where the target runs
+    visual_width: int = 0  # of the tokens that its vision tower makes of a picture
+    # Those tokens, frame by frame, from the target's own cache: a tick's pictures cost nothing
+    # here. None where there is no target yet.
+    encode: Callable[[tuple[Frame, ...]], Sequence[VisionFeatures]] | None = None
 
     def find(self, name: str) -> Path | None:
         """A file of the checkpoint's drafters, or None where there is none."""

@@ -206,13 +206,14 @@ def _measure(
     from rsd_planner.commands._bench_drives import measure
     from rsd_planner.commands._measured import settings_of
     from rsd_planner.evaluation.benchmark import Sparsely
-    from rsd_planner.evaluation.controls import TransformersControls
+    from rsd_planner.evaluation.controls import TransformersControls, assistant_of
 
     settings = settings_of(argparse.Namespace(**{**vars(arguments), "rule": rule}), "none")
     parts, controls = planner.parts, None
     if arguments.controls and rule == "greedy":
         vla, limits = parts.head.vla, parts.limits
-        controls = TransformersControls(vla, limits.end_token, limits.max_tokens)
+        assistant = assistant_of(parts.resources)
+        controls = TransformersControls(vla, limits.end_token, limits.max_tokens, assistant)
     limit = min(arguments.ticks or 10**6, _QUICK_TICKS if arguments.quick else 10**6)
     return [
         measure(

@@ -2,8 +2,9 @@
 
 `generate` (greedy), its prompt lookup and, with an assistant model, its assisted generation, all
 on the very module that our target runs. Pictures are handed over encoded, so that only the
-text stack works. Traps (see the tests): positions must be given, trajectory tokens masked,
-and an assistant has pictures of its own.
+text stack works. The assistant is the drafter `replica`, with the same weights, drafting by the
+library's own rules (how many tokens, and when to stop). Traps (see the tests): positions must be
+given, trajectory tokens masked, and the assistant shown the pictures, which the library forgets.
 """
 
 from __future__ import annotations
@@ -14,19 +15,31 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from torch import Tensor, nn
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, Qwen3VLConfig
 from transformers.models.qwen3_vl.modeling_qwen3_vl import (
     BaseModelOutputWithDeepstackFeatures,
     Qwen3VLForConditionalGeneration,
 )
 
+from rsd_planner.decoding.drafters.replica import REPLICA_FACTS, REPLICA_WEIGHTS
+from rsd_planner.decoding.drafters.resources import DrafterResources
 from rsd_planner.models.flat_rope import mrope_positions
+from rsd_planner.models.replica import ReplicaNet, load_net
 from rsd_planner.models.vision_cache import VisionFeatures
 from rsd_planner.models.vla import Vla
-from rsd_planner.types import Frame, Prompt
+from rsd_planner.types import Prompt
 
-__all__ = ["ASSISTED", "GENERATE", "LOOKUP", "Assistant", "ControlInputs", "TransformersControls"]
+__all__ = [
+    "ASSISTED",
+    "GENERATE",
+    "LOOKUP",
+    "Assistant",
+    "ControlInputs",
+    "TransformersControls",
+    "assistant_of",
+    "replica_assistant",
+]
 
 GENERATE = "transformers_generate"
 LOOKUP = "transformers_prompt_lookup"
@@ -36,10 +49,53 @@ _LOOKUP_TOKENS = 10  # the library's own default
 
 @dataclass(frozen=True)
 class Assistant:
-    """A small model that sees the pictures with its own tower, on the target's vocabulary."""
+    """A small model on the target's vocabulary."""
 
     module: Qwen3VLForConditionalGeneration
-    encode: Callable[[tuple[Frame, ...]], Sequence[VisionFeatures]]
+    # What it makes of the target's features of the pictures.
+    see: Callable[[Sequence[VisionFeatures]], Sequence[VisionFeatures]]
+    flat: bool = False  # its positions count tokens
+
+
+def assistant_of(resources: DrafterResources) -> Assistant | None:
+    """The checkpoint's replica as an assistant, or None where it has none.
+
+    Raises:
+        ConfigError: its files are damaged.
+    """
+    weights, facts = (resources.find(name) for name in (REPLICA_WEIGHTS, REPLICA_FACTS))
+    if weights is None or facts is None:
+        return None
+    return replica_assistant(load_net(weights, facts).to(resources.device))
+
+
+def replica_assistant(net: ReplicaNet) -> Assistant:
+    """A replica's very weights in the class that `generate` asks for.
+
+    The class brings a vision tower of its own, which is left out: the replica sees what the
+    target's tower saw.
+    """
+    config = net.config
+    shell = Qwen3VLForConditionalGeneration(
+        Qwen3VLConfig(
+            text_config=config.text_config().to_dict(),
+            vision_config={"depth": 0, "hidden_size": 8, "num_heads": 1, "intermediate_size": 8,
+                           "out_hidden_size": config.hidden, "deepstack_visual_indexes": []},
+            image_token_id=config.image_token,
+            attn_implementation="sdpa",
+        )
+    )  # fmt: skip
+    shell.model.visual = None
+    shell.model.language_model = net.text
+    shell.lm_head = nn.Linear(config.hidden, config.vocab_size)
+    shell.lm_head.weight = net.text.embed_tokens.weight
+    shell.lm_head.bias = nn.Parameter(net.never, requires_grad=False)
+
+    @torch.inference_mode()
+    def see(features: Sequence[VisionFeatures]) -> list[VisionFeatures]:
+        return [VisionFeatures(net.see(f.embeddings.float()), (), f.grid_thw) for f in features]
+
+    return Assistant(shell.eval(), see, flat=config.rope == "flat")
 
 
 @dataclass(frozen=True)
@@ -47,7 +103,7 @@ class ControlInputs:
     """What `generate` is given for one tick, apart from how to decode."""
 
     values: dict[str, Any]
-    frames: tuple[Frame, ...]
+    features: tuple[VisionFeatures, ...]
 
 
 class TransformersControls:
@@ -80,7 +136,7 @@ class TransformersControls:
             "image_grid_thw": torch.tensor(grids, device=device),
             "mm_encoder_outputs": {"image": _encoded(features)},
         }
-        return ControlInputs(values, prompt.frames)
+        return ControlInputs(values, tuple(features))
 
     def first_token(self, inputs: ControlInputs) -> int:
         """The first token: a bare prefill with the overhead of `generate`."""
@@ -106,12 +162,15 @@ class TransformersControls:
         raise ValueError(f"no control {name!r}; there are {', '.join(self.names)}")
 
     def _assisted(self, inputs: ControlInputs, assistant: Assistant) -> tuple[int, ...]:
-        own = {"image": _encoded(assistant.encode(inputs.frames))}
+        own = {"image": _encoded(assistant.see(inputs.features))}
 
         def see(module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
             # The library shows an assistant no pictures (5.23); this is the better control.
             if bool((kwargs["input_ids"] == module.config.image_token_id).any()):
                 kwargs = {**kwargs, "mm_encoder_outputs": dict(own)}
+            if assistant.flat:  # the first axis counts tokens
+                places = kwargs["position_ids"]
+                kwargs = {**kwargs, "position_ids": places[:1].expand_as(places)}
             return args, kwargs
 
         hook = assistant.module.register_forward_pre_hook(see, with_kwargs=True)

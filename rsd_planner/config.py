@@ -141,7 +141,7 @@ class PlannerSettings:
         choices=("off", "on"),
     )  # fmt: skip
     draft_budget: int = _setting(
-        48, "int", "Most drafted tokens that one forward verifies.", low=1, high=512
+        64, "int", "Most drafted tokens that one forward verifies.", low=1, high=512
     )
     max_reasoning_tokens: int = _setting(
         64, "int", "A text is cut at this many tokens.", low=1, high=1024

@@ -86,6 +86,7 @@ class OracleDrafter:
     """Drafts exactly the text that plain decoding wrote: the bound that no drafter can beat."""
 
     name = ORACLE
+    yardstick = True  # no controller interferes
 
     def __init__(self) -> None:
         self.text: tuple[int, ...] = ()

@@ -16,7 +16,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from rsd_planner.decoding.decoder import DecodeLimits, decode
-from rsd_planner.decoding.drafters.none import NoDrafter
 from rsd_planner.decoding.drafters.resources import DrafterResources
 from rsd_planner.decoding.provenance import spans_of
 from rsd_planner.interfaces import Acceptance, DraftControl, Drafter
@@ -168,8 +167,11 @@ class Planner:
         self.reset()
 
     def _control_of(self, drafter: Drafter) -> DraftControl | None:
-        """Each drafter's own, since it learns from that one's drafts; plain decoding has none."""
-        if self._make_control is None or drafter.name == NoDrafter.name:
+        """Each drafter's own, since it learns from that one's drafts.
+
+        A yardstick (plain decoding, an oracle) has none: a bound that is held back is no bound.
+        """
+        if self._make_control is None or getattr(drafter, "yardstick", False):
             return None
         if drafter not in self._controls:
             self._controls[drafter] = self._make_control(self._clock)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scenes import assert_same, observation, run
+from scenes import Scripted, assert_same, observation, run
 from tables import HISTORY, PROMPT, TableTarget
 
 from rsd_planner.build import build_planner
@@ -22,6 +22,8 @@ from rsd_planner.decoding.decoder import DecodeLimits, decode
 from rsd_planner.decoding.drafters.none import NoDrafter
 from rsd_planner.decoding.drafters.previous_tick import PreviousTickDrafter
 from rsd_planner.decoding.sampling import Sampling
+from rsd_planner.evaluation.benchmark import OracleDrafter
+from rsd_planner.evaluation.proposals import Listener
 from rsd_planner.interfaces import DraftControl
 from rsd_planner.models.checkpoint import Checkpoint
 from rsd_planner.planning.planner import Planner
@@ -239,6 +241,21 @@ def test_a_planner_under_control_plans_the_same(tiny_folder: Path) -> None:
         assert beside.tokens == theirs.decoded.tokens
         drafted += ours.decoded.proposed
     assert drafted > 0
+
+
+def test_an_oracle_is_not_held_back(tiny_folder: Path) -> None:
+    """A fresh controller asks for no draft before it has timed a plain forward."""
+    planner = build_planner(
+        PlannerSettings.from_mapping({"model_path": str(tiny_folder), "draft_control": "on"})
+    )
+    seen, oracle = observation(1, 2), OracleDrafter()
+    prompt = planner.parts.prompts.build(seen)
+    oracle.text = planner.decode(prompt, seen.history, NoDrafter()).tokens
+    whole = planner.decode(prompt, seen.history, Listener(oracle))
+    assert whole.tokens == oracle.text
+    assert whole.target_forwards == 1
+    held_back = planner.decode(prompt, seen.history, Scripted([oracle.text]))
+    assert held_back.target_forwards > 1
 
 
 def test_a_forward_costs_a_step_and_a_slope() -> None:

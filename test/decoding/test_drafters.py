@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from texts import ids, propose, replay
 
 from rsd_planner.config import DRAFTERS as SETTING_CHOICES

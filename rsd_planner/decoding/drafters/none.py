@@ -12,6 +12,7 @@ class NoDrafter:
     """Proposes nothing."""
 
     name = "none"
+    yardstick = True  # others are measured by it: no controller interferes
 
     @classmethod
     def make(cls, resources: DrafterResources) -> NoDrafter:

@@ -1,0 +1,92 @@
+"""Ticks of a drive set with what the target says there, as a model's inputs.
+
+Prompts are the planner's, token for token. The same sequences are read by the target, which
+tells how likely it holds each token, and by the replica, which learns it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rsd_planner.models.checkpoint import Checkpoint
+from rsd_planner.models.vision_batch import BatchedTower
+from rsd_planner.planning.prompt import make_prompt_builder
+from rsd_planner.training.data import FRAMES, DriveSet
+from rsd_planner.training.target_texts import TargetTexts
+
+__all__ = ["PADDING", "ReplicaBatch", "SaidTicks"]
+
+PADDING = -100
+_ROUND = 8  # texts are padded to multiples of it, so that few shapes occur
+
+
+@dataclass(frozen=True)
+class ReplicaBatch:
+    """Sequences of prompt and text, all prompts alike but for history and pictures."""
+
+    ids: Tensor  # (batch, prompt + text); behind a text any id
+    pictures: Tensor  # (batch, image tokens, visual width) of the target's tower
+    tokens: Tensor  # (batch, text) the text, padded with PADDING
+
+    def to(self, device: torch.device) -> ReplicaBatch:
+        """The same on a device."""
+        return ReplicaBatch(self.ids.to(device), self.pictures.to(device), self.tokens.to(device))
+
+
+class SaidTicks:
+    """Every tick of a drive set with the target's text."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        data: DriveSet,
+        said: TargetTexts,
+        features: NDArray[np.float16],
+    ) -> None:
+        """`features` (frames, tokens, visual width) are what the target's tower says."""
+        vla, codec = checkpoint.vla, checkpoint.codec
+        self.data, self.said, self._features = data, said, features
+        shown = said.frames[:, None] - np.arange(FRAMES - 1, -1, -1)
+        self.shown = shown  # (ticks, FRAMES) frames, oldest first
+        merge = vla.vlm.config.vision_config.spatial_merge_size
+        grid = BatchedTower(vla.vlm.model.visual, *data.picture_size).grid_thw
+        self.grids = [grid] * FRAMES
+        tokens = grid[1] * grid[2] // merge**2
+        builder = make_prompt_builder(checkpoint)
+        self._template = builder.template((("front_wide", tokens),) * FRAMES)
+        self.is_image = self._template == vla.vlm.config.image_token_id  # (prompt,)
+        self._is_history = self._template == codec.id_of("<|traj_history|>")
+        history = data.history_xyz[said.frames].astype(np.float64)
+        bins = vla.config.history_tokens.encode(history)
+        self._history = bins + vla.config.history_token_start  # (ticks, tokens)
+
+    def __len__(self) -> int:
+        return len(self.said)
+
+    def places(self, prompt: NDArray[np.int64], text: int) -> Tensor:
+        """(3, prompt + text) positions, from those of the prompt."""
+        behind = prompt.max() + 1 + np.tile(np.arange(text), (3, 1))
+        return torch.from_numpy(np.concatenate([prompt, behind], axis=1))
+
+    def batch(self, ticks: NDArray[np.int64]) -> ReplicaBatch:
+        """Sequences of some ticks."""
+        texts = [self.said.texts[tick] for tick in ticks]
+        longest = _ROUND * math.ceil(max(map(len, texts)) / _ROUND)
+        tokens = torch.full((len(ticks), longest), PADDING)
+        for row, text in enumerate(texts):
+            tokens[row, : len(text)] = torch.tensor(text)
+        prompts = np.repeat(self._template[None], len(ticks), axis=0)
+        prompts[:, self._is_history] = self._history[ticks]
+        cached = self._features[self.shown[ticks].ravel()]
+        pictures = torch.from_numpy(np.asarray(cached)).float()
+        return ReplicaBatch(
+            torch.cat([torch.from_numpy(prompts), tokens.clamp(min=0)], dim=1),
+            pictures.view(len(ticks), -1, pictures.shape[-1]),
+            tokens,
+        )

@@ -126,7 +126,7 @@ class PlanningSession:
     # -- inputs ------------------------------------------------------------------------
 
     def add_frame(self, frame: Frame) -> Verdict:
-        """A decoded picture."""
+        """A picture, with its pixels or packed."""
         with self._lock:
             verdict = self._buffer.add_frame(frame, self._ros_now_ns())
             self._notice_epoch()
@@ -207,6 +207,8 @@ class PlanningSession:
             if answer.outcome is Outcome.PLAN and answer.result is not None:
                 self._take_plan(answer, answer.result, now_ns)
             else:
+                if answer.bad_frame is not None:
+                    self._buffer.drop_frame(*answer.bad_frame, answer.reason)
                 self._counts.late += answer.outcome is Outcome.LATE
                 self._fall_back(now_ns, (answer.reason,))
 

@@ -181,7 +181,9 @@ class PlannerNode(LifecycleNodeMixin, Node):
             undisturbed=self._undisturbed,
         )
         self._outputs = Outputs(self, settings, self._complain)
-        self._inputs = Inputs(self, settings, self._session, self._complain)
+        self._inputs = Inputs(
+            self, settings, self._session, self._complain, requirements.picture_px
+        )
         self._session.start()
         self.get_logger().info(
             f"model {settings.model_path} on {settings.device}, drafter {settings.drafter}, "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,16 @@ class ModelRequirements:
     history_step_s: float = 0.1
     horizon_points: int = 64
     horizon_step_s: float = 0.1
+    picture_px: int | None = None  # that it looks at, at most; None: nobody says
 
 
 def read_requirements(model_path: str | Path) -> ModelRequirements:
     """Checks a checkpoint folder by its headers and reads what the model needs.
 
     Opens no weights: `config.json` must be JSON, every safetensors file must have a
-    readable header and the length that its header promises. The optional file
-    `rsd_planner.json` gives `frames_per_camera` and `frame_interval_s`.
-    Raises ConfigError, whose text names the remedy.
+    readable header and the length that its header promises. `max_pixels` of `config.json` is
+    the size to which larger pictures are brought. The optional file `rsd_planner.json` gives
+    `frames_per_camera` and `frame_interval_s`. Raises ConfigError, whose text names the remedy.
     """
     folder = Path(model_path)
     if not folder.is_dir():
@@ -43,11 +44,12 @@ def read_requirements(model_path: str | Path) -> ModelRequirements:
             f"model_path '{folder}' is not a folder; set it to a checkpoint folder "
             "(`rsd models` lists the known ones)."
         )
-    _read_json(folder / "config.json")
+    picture_px = _read_json(folder / "config.json").get("max_pixels")
     for weights in _weight_files(folder):
         _check_safetensors(weights)
     extra = folder / "rsd_planner.json"
-    return _requirements_from(_read_json(extra), extra) if extra.is_file() else ModelRequirements()
+    found = _requirements_from(_read_json(extra), extra) if extra.is_file() else ModelRequirements()
+    return replace(found, picture_px=picture_px if isinstance(picture_px, int) else None)
 
 
 def _requirements_from(values: Mapping[str, Any], path: Path) -> ModelRequirements:

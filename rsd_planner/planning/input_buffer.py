@@ -8,6 +8,7 @@ the clock of the stamps. It does not know ROS, nor what a model does with the pi
 from __future__ import annotations
 
 from collections import Counter, deque
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,6 +23,7 @@ from rsd_planner.planning.input_checks import (
     is_picture,
     pose_jumped,
 )
+from rsd_planner.planning.pictures import PackedFrame
 from rsd_planner.types import NANOSECONDS, EgoHistory, EgoState, Frame, Observation
 
 __all__ = ["InputBuffer", "InputHealth", "NotReady", "Verdict"]
@@ -77,6 +79,13 @@ class _Stream:
             self.stamps_ns.append(stamp_ns)
         return verdict
 
+    def withdraw(self, stamp_ns: int, why: str) -> None:
+        """A message that was accepted turned out to be unreadable."""
+        self.last_drop = self.drop_now = why
+        self.dropped[Verdict.UNREADABLE] += 1
+        with suppress(ValueError):
+            self.stamps_ns.remove(stamp_ns)
+
     def rate_hz(self, now_ns: int) -> float:
         recent = [s for s in self.stamps_ns if now_ns - s < 3 * NANOSECONDS]
         span_ns = recent[-1] - recent[0] if len(recent) > 1 else 0
@@ -106,7 +115,7 @@ class InputBuffer:
     # -- messages in ------------------------------------------------------------------
 
     def add_frame(self, frame: Frame, now_ns: int) -> Verdict:
-        """Takes a decoded RGB picture (height, width, 3) or says why not."""
+        """Takes a picture, RGB (height, width, 3) or packed and checked, or says why not."""
         self.notice_time(now_ns)
         if frame.camera not in self._frames:
             return Verdict.UNKNOWN_CAMERA
@@ -115,12 +124,21 @@ class InputBuffer:
             while ring and ring[-1].stamp_ns > frame.stamp_ns:
                 ring.pop()
         verdict = check_stamp(frame.stamp_ns, ring[-1].stamp_ns if ring else 0, now_ns)
-        if verdict is Verdict.ACCEPTED and not is_picture(frame.image):
+        usable = isinstance(frame, PackedFrame) or is_picture(frame.image)
+        if verdict is Verdict.ACCEPTED and not usable:
             verdict = Verdict.BAD_IMAGE
         if verdict is Verdict.ACCEPTED:
             ring.append(frame)
             self._forget_frames(ring, now_ns)
         return self._streams[frame.camera].note(verdict, frame.stamp_ns)
+
+    def drop_frame(self, camera: str, stamp_ns: int, why: str) -> None:
+        """Takes out a packed picture that turned out to be undecodable, and counts it."""
+        ring = self._frames.get(camera, deque())
+        found = next((f for f in ring if f.stamp_ns == stamp_ns), None)
+        if found is not None:
+            ring.remove(found)
+            self._streams[camera].withdraw(stamp_ns, why)
 
     def refuse(self, name: str, why: str) -> None:
         """Counts a message of an input that could not even be read, and remembers why."""
@@ -332,6 +350,8 @@ class InputBuffer:
         oldest_ns = min(now_ns, ring[-1].stamp_ns) - round(
             (span_s + self.settings.max_input_age_s) * NANOSECONDS
         )
-        most = max(1, MAX_CAMERA_BYTES // ring[-1].image.nbytes)
+        newest = ring[-1]
+        size = len(newest.picture.data) if isinstance(newest, PackedFrame) else newest.image.nbytes
+        most = max(1, MAX_CAMERA_BYTES // size)
         while ring[0].stamp_ns < oldest_ns or len(ring) > most:
             ring.popleft()

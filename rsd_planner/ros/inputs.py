@@ -16,7 +16,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import String
 
 from rsd_planner.config import PlannerSettings
-from rsd_planner.planning.pictures import compressed_to_rgb, raw_to_rgb
+from rsd_planner.planning.pictures import PackedFrame, packed_picture, raw_to_rgb
 from rsd_planner.ros import qos
 from rsd_planner.ros.conversions import camera_model_of, ego_state_of, stamp_ns
 from rsd_planner.ros.frames import BaseFrame
@@ -37,8 +37,11 @@ class Inputs:
         settings: PlannerSettings,
         session: PlanningSession,
         complain: Callable[[str], None],
+        enough_px: int | None = None,
     ) -> None:
+        """`enough_px`: how many pixels of a picture the model looks at, where that is known."""
         self._node = node
+        self._enough_px = enough_px
         self._settings = settings
         self._session = session
         self._complain = complain
@@ -65,7 +68,7 @@ class Inputs:
         self._subscriptions.clear()
 
     def _subscribe_camera(self, camera: str) -> None:
-        group = MutuallyExclusiveCallbackGroup()  # cameras decode side by side
+        group = MutuallyExclusiveCallbackGroup()  # cameras are read side by side
         base = f"~/input/camera/{camera}"
         compressed = self._settings.camera_compressed
         kind = CompressedImage if compressed else Image
@@ -127,13 +130,15 @@ class Inputs:
         return resolved
 
     def _on_picture(self, camera: str, message: Any) -> None:
+        stamp = stamp_ns(message.header.stamp)
         if self._settings.camera_compressed:
-            image = compressed_to_rgb(message.data, message.format)
-        else:
-            image = raw_to_rgb(
-                message.data, message.encoding, message.height, message.width, message.step
-            )
-        self._session.add_frame(Frame(camera, stamp_ns(message.header.stamp), image))
+            picture = packed_picture(message.data, message.format, self._enough_px)
+            self._session.add_frame(PackedFrame(camera, stamp, picture))
+            return
+        image = raw_to_rgb(
+            message.data, message.encoding, message.height, message.width, message.step
+        )
+        self._session.add_frame(Frame(camera, stamp, image))
 
     def _on_odometry(self, message: Odometry) -> None:
         base = self._base.pose_in(message.child_frame_id)

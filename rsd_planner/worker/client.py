@@ -61,8 +61,9 @@ class Answer:
     tick: int
     result: PlanResult | None = None
     reason: str = ""
-    plan_ms: float = 0.0  # in the planner alone
+    plan_ms: float = 0.0  # decoding pictures, and in the planner
     round_trip_ms: float = 0.0  # from submit to here
+    bad_frame: tuple[str, int] | None = None  # camera and stamp of what could not be decoded
 
 
 @dataclass(frozen=True)
@@ -295,7 +296,10 @@ class WorkerClient:
                 return
         elapsed_s = self._clock() - request.started_s
         if message["kind"] == "error":
-            answer = Answer(Outcome.ERROR, request.tick, reason=str(message["text"]))
+            camera, stamp_ns = message.get("frame") or ("", 0)
+            bad = (str(camera), int(stamp_ns)) if camera else None
+            reason = str(message["text"])
+            answer = Answer(Outcome.ERROR, request.tick, reason=reason, bad_frame=bad)
         elif request.started_s + elapsed_s > request.deadline_s:
             answer = self._late(request)
         else:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from rsd_planner.config import PlannerSettings
+from rsd_planner.planning.pictures import PackedFrame
 from rsd_planner.types import Frame
 from rsd_planner.worker import protocol
 
@@ -33,7 +34,7 @@ SEND_TIMEOUT_S = 0.5
 
 
 class FrameMemory:
-    """Anonymous shared memory for the pixels that are new in an observation.
+    """Anonymous shared memory for the pictures that are new in an observation.
 
     Only one request is in flight at a time, so each one may overwrite it. The server keeps
     exactly the frames of the last observation; those are not written again.
@@ -50,18 +51,13 @@ class FrameMemory:
         references: list[protocol.FrameReference] = []
         offset = 0
         for frame in frames:
-            height, width = frame.image.shape[:2]
             known = (frame.camera, frame.stamp_ns) in self._sent
-            place = -1 if known else offset
-            references.append(
-                protocol.FrameReference(frame.camera, frame.stamp_ns, height, width, place)
-            )
+            references.append(protocol.FrameReference.of(frame, -1 if known else offset))
             offset += 0 if known else references[-1].size
         memory = self._grown(offset)
         for frame, reference in zip(frames, references, strict=True):
             if not reference.known:
-                pixels = np.ascontiguousarray(frame.image).data.cast("B")
-                memory[reference.offset : reference.offset + reference.size] = pixels
+                memory[reference.offset : reference.offset + reference.size] = _bytes_of(frame)
         self._sent = {(frame.camera, frame.stamp_ns) for frame in frames}
         return tuple(references)
 
@@ -195,6 +191,12 @@ class WorkerProcess:
         words = reason or self._cause or "the worker closed its channel"
         tail = f": {self._lines[-1]}" if self._lines and not reason else ""
         return words + tail
+
+
+def _bytes_of(frame: Frame) -> bytes | memoryview:
+    if isinstance(frame, PackedFrame):
+        return frame.picture.data
+    return np.ascontiguousarray(frame.image).data.cast("B")
 
 
 def _exit_words(code: int) -> str:

@@ -2,8 +2,9 @@
 
 A message is a 4-byte length and a msgpack map with the protocol's version and a kind;
 values of `rsd_planner.types` are maps of their fields, arrays are dtype, shape and bytes.
-Nothing is ever unpickled. Pixels do not travel here but through anonymous shared memory:
-an observation names for each frame where its pixels lie, or that the server has it already.
+Nothing is ever unpickled. Pictures do not travel here but through anonymous shared memory,
+as pixels or packed as they came: an observation names for each frame where it lies, or that
+the server has it already.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
+from rsd_planner.planning.pictures import PackedFrame, PackedPicture
 from rsd_planner.types import EgoHistory, Frame, Observation, PlanResult
 
 __all__ = [
@@ -33,7 +35,7 @@ __all__ = [
     "encode_result",
 ]
 
-VERSION = 1
+VERSION = 2
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # pixels are not in messages
 _LENGTH = struct.Struct("<I")
 _DTYPES = ("|u1", "<i8", "<f4", "<f8", "|b1")
@@ -94,13 +96,37 @@ def _parse(body: bytes) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class FrameReference:
-    """Where the pixels of a frame are: at `offset` in shared memory, or known (-1)."""
+    """Where a frame's picture is: at `offset` in shared memory, or known (-1).
+
+    It is RGB pixels (height, width, 3), or a JPEG or PNG of `packed_bytes`.
+    """
 
     camera: str
     stamp_ns: int
     height: int
     width: int
     offset: int
+    packed_bytes: int = 0
+    is_rgb: bool = False
+    scale: int = 1
+
+    @classmethod
+    def of(cls, frame: Frame, offset: int) -> FrameReference:
+        """The reference to a frame that lies at `offset`."""
+        if isinstance(frame, PackedFrame):
+            packed = frame.picture
+            return cls(
+                frame.camera,
+                frame.stamp_ns,
+                packed.height,
+                packed.width,
+                offset,
+                len(packed.data),
+                packed.is_rgb,
+                packed.scale,
+            )
+        height, width = frame.image.shape[:2]
+        return cls(frame.camera, frame.stamp_ns, height, width, offset)
 
     @property
     def known(self) -> bool:
@@ -109,8 +135,8 @@ class FrameReference:
 
     @property
     def size(self) -> int:
-        """Bytes of the RGB picture."""
-        return self.height * self.width * 3
+        """Bytes of the picture in the memory."""
+        return self.packed_bytes or self.height * self.width * 3
 
 
 def encode_observation(
@@ -130,7 +156,10 @@ def encode_observation(
 def decode_observation(
     plain: Mapping[str, Any], known: Mapping[tuple[str, int], Frame], memory: memoryview
 ) -> Observation:
-    """The observation; new pixels are copied out of `memory`, so that it may be reused."""
+    """The observation; new pictures are copied out of `memory`, so that it may be reused.
+
+    What came packed stays packed.
+    """
     try:
         frames = []
         for item in plain["frames"]:
@@ -157,6 +186,10 @@ def _read_frame(reference: FrameReference, memory: memoryview) -> Frame:
     if reference.offset + reference.size > len(memory):
         raise ValueError("picture beyond the end of the shared memory")
     flat = np.frombuffer(memory, np.uint8, reference.size, reference.offset)
+    if reference.packed_bytes:
+        size = (reference.height, reference.width)
+        packed = PackedPicture(flat.tobytes(), *size, reference.is_rgb, reference.scale)
+        return PackedFrame(reference.camera, reference.stamp_ns, packed)
     image = flat.reshape(reference.height, reference.width, 3).copy()
     return Frame(reference.camera, reference.stamp_ns, image)
 

@@ -20,9 +20,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from rsd_planner.config import PlannerSettings
+from rsd_planner.planning.pictures import PackedFrame, PictureError
 from rsd_planner.types import Frame, Observation, PlanResult
 from rsd_planner.worker import protocol
 
@@ -43,6 +45,14 @@ class PlannerLike(Protocol):
 
     def reset(self) -> None:
         """Time jumped: forget earlier ticks."""
+
+
+class BadFrameError(Exception):
+    """A picture of the observation cannot be decoded."""
+
+    def __init__(self, frame: Frame, why: PictureError) -> None:
+        super().__init__(f"{frame.camera}: {why}")
+        self.frame = frame
 
 
 class Server:
@@ -106,6 +116,7 @@ class Server:
             observation = protocol.decode_observation(message["observation"], self._known, memory)
             self._known = {(f.camera, f.stamp_ns): f for f in observation.frames}
             start = time.perf_counter()
+            observation = self._unpacked(observation)
             result = planner.plan(observation)
             plan_ms = 1e3 * (time.perf_counter() - start)
             self._send(
@@ -113,10 +124,24 @@ class Server:
             )
         except (protocol.ProtocolError, OSError):
             raise
+        except BadFrameError as error:
+            bad = [error.frame.camera, error.frame.stamp_ns]
+            self._send("error", request=request, text=str(error), frame=bad)
         except Exception as error:
             # One bad tick must not cost a reload of the model; the client counts them.
             traceback.print_exc()
             self._send("error", request=request, text=_describe(error))
+
+    def _unpacked(self, observation: Observation) -> Observation:
+        """With pixels in all frames; each is decoded once. Raises BadFrameError."""
+        for frame in observation.frames:
+            if isinstance(frame, PackedFrame):
+                try:
+                    self._known[(frame.camera, frame.stamp_ns)] = frame.unpacked()
+                except PictureError as error:
+                    raise BadFrameError(frame, error) from None
+        frames = tuple(self._known[(f.camera, f.stamp_ns)] for f in observation.frames)
+        return replace(observation, frames=frames)
 
     def _map(self, size: int) -> memoryview:
         if self._memory is None or len(self._memory) < size:

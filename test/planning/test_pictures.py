@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import time
 
 import cv2
 import numpy as np
@@ -10,7 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsd_planner.planning.pictures import PictureError, compressed_to_rgb, raw_to_rgb
+from rsd_planner.planning.pictures import (
+    PictureError,
+    compressed_to_rgb,
+    packed_picture,
+    raw_to_rgb,
+)
 
 RED = np.zeros((4, 6, 3), np.uint8)
 RED[..., 0] = 200
@@ -147,6 +153,15 @@ def test_a_hostile_header_costs_no_memory(suffix: str, sides: tuple[int, int]) -
     with pytest.raises(PictureError, match="not usable"):
         compressed_to_rgb(bytes(data), "jpeg")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 20_000
+
+
+def test_a_header_of_nothing_but_fillers_or_segments_is_read_fast() -> None:
+    end = b"\xff\xd9"
+    for hostile in (b"\xff" * 250_000, b"\xff\xe0\x00\x02" * 60_000):
+        began_s = time.process_time()
+        with pytest.raises(PictureError, match="neither JPEG nor PNG"):
+            packed_picture(b"\xff\xd8" + hostile + end, "jpeg")
+        assert time.process_time() - began_s < 0.01
 
 
 @settings(max_examples=200, deadline=None)

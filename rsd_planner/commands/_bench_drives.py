@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsd_planner.config import PlannerSettings
-from rsd_planner.decoding.drafters.catalog import make_drafter
-from rsd_planner.errors import CommandError
+from rsd_planner.decoding.drafters.catalog import DRAFTERS, make_drafter
+from rsd_planner.errors import CommandError, ConfigError
 from rsd_planner.evaluation.benchmark import (
     EVERY_TICK,
     FLOOR,
@@ -68,14 +68,30 @@ class Drafters:
 
     streaming: tuple[Drafter, ...]
     forgetful: tuple[Drafter, ...] = ()
+    missing: tuple[str, ...] = ()  # who could not be made, and why
 
 
-def make_drafters(planner: Planner, names: Sequence[str], *, isolated: bool = False) -> Drafters:
-    """Plain decoding and drafters by name; with `isolated` forgetful ones of them too."""
+def make_drafters(
+    planner: Planner, names: Sequence[str] | None = None, *, isolated: bool = False
+) -> Drafters:
+    """Plain decoding and drafters by name; with `isolated` forgetful ones of them too.
+
+    Without names, all of the catalog whose files are there.
+
+    Raises:
+        ConfigError: a drafter that was named cannot be made.
+    """
     resources = planner.parts.resources
-    twins = [make_drafter(name, resources) for name in names if isolated]
-    streaming = [make_drafter(name, resources) for name in ("none", *names)]
-    return Drafters(tuple(streaming), tuple(twins))
+    streaming, missing = [make_drafter("none", resources)], []
+    for name in dict.fromkeys(names or DRAFTERS):
+        try:
+            streaming += [make_drafter(name, resources)] if name != "none" else []
+        except ConfigError as error:
+            if names:
+                raise
+            missing.append(f"{name}: {error}")
+    twins = [make_drafter(made.name, resources) for made in streaming[1:] if isolated]
+    return Drafters(tuple(streaming), tuple(twins), tuple(missing))
 
 
 def measure(

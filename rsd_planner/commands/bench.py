@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rsd_planner.commands._bench_drives import Drafters, MeasurableDrive
     from rsd_planner.config import PlannerSettings
+    from rsd_planner.evaluation.controls import TransformersControls
     from rsd_planner.evaluation.report import Drive
     from rsd_planner.interfaces import Acceptance
     from rsd_planner.planning.planner import Planner
@@ -91,11 +92,16 @@ def run(arguments: argparse.Namespace) -> int:
     drives = _open(arguments)
     planner = warm_planner(settings, drives[0].image_size())
     isolated = "isolated" in arguments.splits
-    drafters = make_drafters(planner, _names(arguments, planner), isolated=isolated)
+    drafters = make_drafters(planner, arguments.drafter, isolated=isolated)
+    for reason in drafters.missing:
+        print(f"without {reason}", file=sys.stderr)
+    controls = _controls(planner) if arguments.controls else None
     tables: dict[str, list[dict[str, Any]]] = {}
     for rule in dict.fromkeys(arguments.rules or [arguments.rule]):
+        ruled = _with_rule(planner, _acceptance(arguments, rule))
+        beside = controls if rule == "greedy" else None
         for rate_hz in dict.fromkeys(arguments.hz):
-            measured = _measure(arguments, planner, drives, drafters, rule, rate_hz)
+            measured = _measure(arguments, ruled, drives, drafters, beside, rate_hz)
             found = bench_tables(measured, arguments.splits, arguments.seed)
             _print(found["rows"], measured, rule, settings)
             for key, rows in found.items():
@@ -177,21 +183,15 @@ def _open(arguments: argparse.Namespace) -> Sequence[MeasurableDrive]:
     return [open_drive(path, *topics) for path in paths[:limit]]
 
 
-def _names(arguments: argparse.Namespace, planner: Planner) -> list[str]:
-    """The names that were asked for, or all of the catalog that can be made."""
-    from rsd_planner.decoding.drafters.catalog import DRAFTERS, make_drafter
-    from rsd_planner.errors import ConfigError
+def _controls(planner: Planner) -> TransformersControls:
+    """transformers' own decoding with the planner's weights."""
+    from rsd_planner.evaluation.controls import TransformersControls, assistant_of
 
-    if arguments.drafter:
-        return [name for name in dict.fromkeys(arguments.drafter) if name != "none"]
-    names = []
-    for name in (name for name in DRAFTERS if name != "none"):
-        try:
-            make_drafter(name, planner.parts.resources)
-            names.append(name)
-        except ConfigError as error:
-            print(f"without {name}: {error}", file=sys.stderr)
-    return names
+    parts = planner.parts
+    assistant = assistant_of(parts.resources)
+    return TransformersControls(
+        parts.head.vla, parts.limits.end_token, parts.limits.max_tokens, assistant
+    )
 
 
 def _measure(
@@ -199,39 +199,31 @@ def _measure(
     planner: Planner,
     drives: Sequence[MeasurableDrive],
     drafters: Drafters,
-    rule: str,
+    controls: TransformersControls | None,
     rate_hz: float,
 ) -> list[Drive]:
-    from rsd_planner.build import acceptance_of
     from rsd_planner.commands._bench_drives import measure
     from rsd_planner.commands._measured import settings_of
     from rsd_planner.evaluation.benchmark import Sparsely
-    from rsd_planner.evaluation.controls import TransformersControls, assistant_of
 
-    settings = settings_of(argparse.Namespace(**{**vars(arguments), "rule": rule}), "none")
-    parts, controls = planner.parts, None
-    if arguments.controls and rule == "greedy":
-        vla, limits = parts.head.vla, parts.limits
-        assistant = assistant_of(parts.resources)
-        controls = TransformersControls(vla, limits.end_token, limits.max_tokens, assistant)
+    settings = settings_of(arguments, "none")
     limit = min(arguments.ticks or 10**6, _QUICK_TICKS if arguments.quick else 10**6)
+    every = Sparsely(arguments.sparsely, arguments.sparsely)
     return [
-        measure(
-            _with_rule(planner, acceptance_of(settings)),
-            drive,
-            drafters,
-            settings,
-            rate_hz,
-            limit,
-            controls=controls,
-            every=Sparsely(arguments.sparsely, arguments.sparsely),
-        )
+        measure(planner, drive, drafters, settings, rate_hz, limit, controls=controls, every=every)
         for drive in drives
     ]
 
 
+def _acceptance(arguments: argparse.Namespace, rule: str) -> Acceptance:
+    from rsd_planner.build import acceptance_of
+    from rsd_planner.commands._measured import settings_of
+
+    return acceptance_of(settings_of(argparse.Namespace(**{**vars(arguments), "rule": rule})))
+
+
 def _with_rule(planner: Planner, rule: Acceptance) -> Planner:
-    """The same planner with another rule, which begins anew."""
+    """The same planner with another rule."""
     other = copy.copy(planner)
     other.acceptance = rule
     return other

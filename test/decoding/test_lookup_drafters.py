@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,18 @@ def test_learned_texts_survive_the_file(tmp_path: Path) -> None:
     assert again.read_bytes() == path.read_bytes()
     drafter = make_drafter("suffix", DrafterResources(folder=path.parent))
     assert propose(drafter) == "b$"
+
+
+def test_learned_texts_are_read_once_for_all_drafters_of_a_checkpoint(tmp_path: Path) -> None:
+    resources = DrafterResources(folder=tmp_path)
+    path = write_texts(tmp_path, [ids("slow 20")])
+    one, other = (make_drafter("suffix", resources) for _ in range(2))
+    replay(one, [ids("keep 30")])
+    assert propose(other) == "slow 20$", "what one of them saw in a run is its own"
+    assert one._learned is other._learned is not None
+    write_texts(tmp_path, [ids("stop now")])
+    os.utime(path, ns=(1, 1))  # whatever the file system's clock makes of it
+    assert propose(make_drafter("suffix", resources)) == "stop now$"
 
 
 def test_checkpoint_without_learned_texts_drafts_from_the_run(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ import json
 import numpy as np
 import pytest
 
+from rsd_planner.build import build_planner
 from rsd_planner.cli import main
+from rsd_planner.commands._bench_drives import make_drafters
 from rsd_planner.commands._shard_drives import open_shards
 from rsd_planner.config import PlannerSettings, read_requirements
-from rsd_planner.errors import CommandError
+from rsd_planner.errors import CommandError, ConfigError
 from rsd_planner.evaluation.bench_page import write_bench_page
 from rsd_planner.evaluation.costs import cost_rows
 from rsd_planner.evaluation.report import ROW_FIELDS
@@ -171,12 +173,14 @@ def test_the_page_shows_the_rows(benched):
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
 
 
-def test_costs_grow_with_what_they_are_for(benched, tiny_folder, tmp_path):
-    from rsd_planner.build import build_planner
-
-    planner = build_planner(
+@pytest.fixture(scope="module")
+def planner(tiny_folder):
+    return build_planner(
         PlannerSettings.from_mapping({"model_path": str(tiny_folder), "worker_threads": 1})
     )
+
+
+def test_costs_grow_with_what_they_are_for(benched, planner, tmp_path):
     rows = cost_rows(planner, (32, 64), rounds=1)
     by = {(row["grows"], row["size"]): row for row in rows}
     assert by["frames", 8]["prompt_tokens"] > by["frames", 1]["prompt_tokens"]
@@ -187,6 +191,21 @@ def test_costs_grow_with_what_they_are_for(benched, tiny_folder, tmp_path):
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 3 * 3 + 3
     assert "rsd bench &lt;x&gt;" in page
+
+
+def test_drafters_are_made_by_name_or_all_whose_files_are_there(planner):
+    every = make_drafters(planner, isolated=True)
+    names = [drafter.name for drafter in every.streaming]
+    assert names[0] == "none" and {"previous_tick", "suffix", "cascade"} <= set(names)
+    assert [drafter.name for drafter in every.forgetful] == names[1:]
+    assert not set(map(id, every.streaming)) & set(map(id, every.forgetful))
+    (reason,) = [text for text in every.missing if text.startswith("routine:")]
+    assert "rsd train routine" in reason
+    named = make_drafters(planner, ["suffix", "none", "suffix"])
+    assert [drafter.name for drafter in named.streaming] == ["none", "suffix"]
+    assert named.forgetful == named.missing == ()
+    with pytest.raises(ConfigError, match="rsd train routine"):
+        make_drafters(planner, ["routine"])
 
 
 def test_mistakes_end_with_a_sentence(held_out, tiny_folder, tmp_path, capsys):

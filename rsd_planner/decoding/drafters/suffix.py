@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ class SuffixDrafter:
             ConfigError: the file of texts is damaged.
         """
         path = resources.find(TEXTS_FILE)
-        return cls(SuffixArray(*read_texts(path)) if path is not None else None)
+        return cls(_learned(path, path.stat().st_mtime_ns) if path is not None else None)
 
     def begin(self) -> None:
         """Nothing to prepare."""
@@ -87,6 +88,12 @@ class SuffixDrafter:
             recent.step(token)
             learned.step(token)
         return text[known:]
+
+
+@lru_cache(maxsize=1)
+def _learned(path: Path, changed_ns: int) -> SuffixArray:
+    """The index of a file; drafters only read it, so those of one checkpoint share it."""
+    return SuffixArray(*read_texts(path))
 
 
 class _Walk:

@@ -82,6 +82,8 @@ def drafter_resources(checkpoint: Checkpoint) -> DrafterResources:
         history_token_start=config.history_token_start,
         history_bins=config.history_tokens.num_bins,
         history_tokens=config.tokens_per_history_traj,
+        hidden_size=checkpoint.vla.text.config.hidden_size,
+        layers=len(checkpoint.vla.text.layers),
         device=str(checkpoint.vla.device),
         visual_width=checkpoint.vla.vlm.config.vision_config.out_hidden_size,
     )

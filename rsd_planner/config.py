@@ -31,7 +31,16 @@ __all__ = [
     "suggest",
 ]
 
-DRAFTERS = ("none", "previous_tick", "prompt_lookup", "suffix", "routine", "replica", "cascade")
+DRAFTERS = (
+    "none",
+    "previous_tick",
+    "prompt_lookup",
+    "suffix",
+    "routine",
+    "routine_block",
+    "replica",
+    "cascade",
+)
 RULES = ("greedy", "coupled", "rejection")
 DEVICES = ("cpu", "cuda")
 

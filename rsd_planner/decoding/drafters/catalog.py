@@ -16,6 +16,7 @@ from rsd_planner.decoding.drafters.prompt_lookup import PromptLookupDrafter
 from rsd_planner.decoding.drafters.replica import ReplicaDrafter
 from rsd_planner.decoding.drafters.resources import DrafterResources
 from rsd_planner.decoding.drafters.routine import RoutineDrafter
+from rsd_planner.decoding.drafters.routine_block import RoutineBlockDrafter
 from rsd_planner.decoding.drafters.suffix import SuffixDrafter
 from rsd_planner.interfaces import Drafter
 
@@ -35,6 +36,7 @@ DRAFTERS: dict[str, _Makes] = {
     PromptLookupDrafter.name: PromptLookupDrafter,
     SuffixDrafter.name: SuffixDrafter,
     RoutineDrafter.name: RoutineDrafter,
+    RoutineBlockDrafter.name: RoutineBlockDrafter,
     ReplicaDrafter.name: ReplicaDrafter,
     CascadeDrafter.name: CascadeDrafter,
 }

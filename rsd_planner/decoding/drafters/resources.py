@@ -31,6 +31,8 @@ class DrafterResources:
     history_token_start: int = -1  # id of the history's first bin in a prompt
     history_bins: int = 0  # ids of the history are this many from there
     history_tokens: int = 0  # how many of them a prompt holds, oldest step first
+    hidden_size: int = 0  # width of the target's text stack
+    layers: int = 0  # and its depth
     device: str = "cpu"  # where the target runs
     visual_width: int = 0  # of the tokens that its vision tower makes of a picture
     # Those tokens, frame by frame, from the target's own cache: a tick's pictures cost nothing

@@ -106,6 +106,9 @@ class ReplicaRun:
 
         name = f"replica_{self.rope}"
         train(name, self.folder, {"net": net}, step_loss, schedule, self.runtime, evaluate)
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.copy_(parameter.half())  # as it is saved, so it is scored
         scores = evaluate(None)
         if self.runtime.is_first:
             stem = (self.output / REPLICA_WEIGHTS).with_suffix("")

@@ -1,8 +1,9 @@
 """The ego history: odometry resampled by time on the grid that the model was trained on.
 
 Positions are interpolated linearly and rotations by slerp, so that the rate and jitter of
-the messages do not show. It does not extrapolate: an instant outside the recorded span, or
-within a hole of it, has no pose.
+the messages do not show. Where messages are lacking, the twists on both sides tell how the car
+moved in between, if they explain the way that it made. It does not extrapolate: an instant
+outside the recorded span, or within a longer hole of it, has no pose.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ __all__ = ["OdometryRing", "OdometryTrack", "rotation_matrix", "yaw_of"]
 
 _POSITION, _ROTATION = slice(0, 3), slice(3, 7)  # columns of a state's numbers
 _LINEAR, _ANGULAR = slice(7, 10), slice(10, 13)
+CHORD_S = 0.15  # between messages no further apart a straight line is as good as a curve
+# What a car can do between two messages; a cubic through both poses and twists is then off by
+# J t^3 / 124 at the most, and the way is off the mean twist by J t^3 / 12.
+JERK_MPS3, SLACK_M = 10.0, 0.1
+YAW_JERK_RADPS3, SLACK_RAD = 2.0, 0.05
 
 
 class OdometryRing:
@@ -106,7 +112,8 @@ class OdometryTrack:
     def at(self, stamps_ns: NDArray[np.int64], max_gap_s: float) -> list[EgoState] | None:
         """The states at these instants (n,), or None where odometry is missing.
 
-        An instant between two messages that are further apart than `max_gap_s` is missing.
+        An instant between two messages is missing if they are further apart than `max_gap_s`,
+        or than CHORD_S without their twists explaining the way between them.
         """
         rows = self._rows_at(stamps_ns, max_gap_s)
         return None if rows is None else [_state(s, r) for s, r in zip(stamps_ns, rows)]
@@ -143,11 +150,94 @@ class OdometryTrack:
         before, after = self._numbers[left], self._numbers[right]
         rows: NDArray[np.float64] = before + share[:, None] * (after - before)
         rows[:, _ROTATION] = slerp(before[:, _ROTATION], after[:, _ROTATION], share)
+        hole = gap_ns > CHORD_S * NANOSECONDS
+        if np.any(hole):
+            gap_s = gap_ns[hole, None] / NANOSECONDS
+            bridge = _bridge(before[hole], after[hole], share[hole, None], gap_s)
+            if bridge is None:
+                return None
+            rows[hole, :7] = bridge
         return rows
 
 
 def _state(stamp_ns: int | np.int64, row: NDArray[np.float64]) -> EgoState:
     return EgoState(int(stamp_ns), row[_POSITION], row[_ROTATION], row[_LINEAR], row[_ANGULAR])
+
+
+def _bridge(
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+    share: NDArray[np.float64],
+    gap_s: NDArray[np.float64],
+) -> NDArray[np.float64] | None:
+    """Poses (n, 7) between rows (n, 13), by cubics through poses and twists.
+
+    `share` and `gap_s` are (n, 1). None where a way or a turn is not what the twists say: then
+    one of the two is wrong.
+    """
+    turns = [rotation_matrix(rows[:, _ROTATION]) for rows in (before, after)]
+    way = after[:, _POSITION] - before[:, _POSITION]
+    speeds = [
+        np.einsum("nij,nj->ni", turn, rows[:, _LINEAR])
+        for turn, rows in zip(turns, (before, after), strict=True)
+    ]
+    turned = rotation_vector(turns[0].transpose(0, 2, 1) @ turns[1])  # (n, 3) in the ego frame
+    rates = [before[:, _ANGULAR], after[:, _ANGULAR]]
+    for moved, slopes, jerk, slack in (
+        (way, speeds, JERK_MPS3, SLACK_M),
+        (turned, rates, YAW_JERK_RADPS3, SLACK_RAD),
+    ):
+        surprise = np.linalg.norm(moved - 0.5 * (slopes[0] + slopes[1]) * gap_s, axis=1)
+        if np.any(surprise > jerk * gap_s[:, 0] ** 3 / 12.0 + slack):
+            return None
+    position = before[:, _POSITION] + _cubic(way, speeds[0] * gap_s, speeds[1] * gap_s, share)
+    turn = _cubic(turned, rates[0] * gap_s, rates[1] * gap_s, share)
+    return np.hstack([position, _turned(before[:, _ROTATION], turn)])
+
+
+def _cubic(
+    end: NDArray[np.float64],
+    start_slope: NDArray[np.float64],
+    end_slope: NDArray[np.float64],
+    share: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Hermite's cubic from 0 to `end` (n, 3) at `share` (n, 1), slopes by the whole length."""
+    s = share
+    value: NDArray[np.float64] = (
+        (3.0 - 2.0 * s) * s**2 * end
+        + s * (1.0 - s) ** 2 * start_slope
+        - s**2 * (1.0 - s) * end_slope
+    )
+    return value
+
+
+def rotation_vector(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Axis times angle (n, 3) of rotations (n, 3, 3) by less than half a circle [rad]."""
+    twice_sine_axis = np.stack(
+        [
+            rotation[:, 2, 1] - rotation[:, 1, 2],
+            rotation[:, 0, 2] - rotation[:, 2, 0],
+            rotation[:, 1, 0] - rotation[:, 0, 1],
+        ],
+        axis=1,
+    )
+    cosine = 0.5 * (np.trace(rotation, axis1=1, axis2=2) - 1.0)
+    sine = 0.5 * np.linalg.norm(twice_sine_axis, axis=1)
+    angle = np.arctan2(sine, cosine)
+    safe = np.where(sine < 1e-9, 1.0, sine)
+    factor = np.where(sine < 1e-9, 1.0, angle / safe)
+    vector: NDArray[np.float64] = 0.5 * factor[:, None] * twice_sine_axis
+    return vector
+
+
+def _turned(xyzw: NDArray[np.float64], vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Quaternions (n, 4), each turned by a rotation vector (n, 3) in its own frame."""
+    half = 0.5 * np.linalg.norm(vector, axis=1, keepdims=True)
+    q = 0.5 * np.sinc(half / np.pi) * vector  # (n, 3)
+    w, cosine = xyzw[:, 3:], np.cos(half)
+    imaginary = w * q + cosine * xyzw[:, :3] + np.cross(xyzw[:, :3], q)
+    real = w * cosine - np.sum(xyzw[:, :3] * q, axis=1, keepdims=True)
+    return np.hstack([imaginary, real])
 
 
 def _stack(rows: Sequence[NDArray[np.float64]], width: int) -> NDArray[np.float64]:

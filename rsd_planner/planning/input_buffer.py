@@ -30,7 +30,8 @@ __all__ = ["InputBuffer", "InputHealth", "NotReady", "Verdict"]
 
 MAX_FRAMES = 48  # per camera; 30 Hz for the oldest instant that a model looks at
 MAX_STATES = 2048
-MAX_ODOMETRY_GAP_S = 0.5  # a hole that interpolation would have to invent
+# A longer hole interpolation would have to invent; in this one the car is known to 0.1 m.
+MAX_ODOMETRY_GAP_S = 1.0
 JUMP_BACK_S = 0.5  # less is a message out of order
 AHEAD_S = 0.1  # a newest stamp that is further ahead of the clock gives way to a sound one
 MAX_CAMERA_BYTES = 1 << 30
@@ -315,7 +316,10 @@ class InputBuffer:
         need_s = (self.requirements.history_steps - 1) * self.requirements.history_step_s
         have_s = (t0_ns - self._states.first_ns()) / NANOSECONDS if len(self._states) else 0.0
         if have_s >= need_s:
-            return f"odometry: a gap of more than {MAX_ODOMETRY_GAP_S:g} s in the history"
+            return (
+                f"odometry: a gap in the history, of more than {MAX_ODOMETRY_GAP_S:g} s or not "
+                "explained by the twists on both sides"
+            )
         return f"odometry: covers {max(have_s, 0.0):.2f} of {need_s:.1f} s"
 
     def _check_state(

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from drives import START_NS, state_at
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rsd_planner.planning.ego_history import OdometryTrack, rotation_matrix, slerp
-from rsd_planner.types import NANOSECONDS, EgoHistory
+from rsd_planner.planning.ego_history import (
+    OdometryTrack,
+    _turned,
+    rotation_matrix,
+    rotation_vector,
+    slerp,
+)
+from rsd_planner.types import NANOSECONDS, EgoHistory, EgoState
 
 T0_NS = START_NS + 2 * NANOSECONDS
 
@@ -55,6 +63,81 @@ def test_there_is_no_pose_outside_the_record_or_inside_a_hole() -> None:
     assert track.history(START_NS + 1_980_000_000, 16, 0.1, 0.5) is None
     assert track.history(START_NS + 1_980_000_000, 16, 0.1, 0.7) is not None
     assert OdometryTrack([]).history(T0_NS, 16, 0.1, 0.5) is None
+
+
+def driven(seed: int, seconds: float) -> list[EgoState]:
+    """A drive at 50 Hz that brakes, speeds up and steers at random, as hard as a car can."""
+    rng = np.random.default_rng(seed)
+    step_s, states = 0.005, []
+    position, yaw, speed, pull, rate, rate_change = np.zeros(3), 0.3, 22.0, 0.0, 0.0, 0.0
+    for i in range(round(seconds / step_s)):
+        if i % 4 == 0:
+            states.append(
+                EgoState(
+                    START_NS + round(i * step_s * NANOSECONDS),
+                    position.copy(),
+                    np.array([0.0, 0.0, np.sin(yaw / 2), np.cos(yaw / 2)]),
+                    np.array([speed, 0.0, 0.0]),
+                    np.array([0.0, 0.0, rate]),
+                )
+            )
+        if i % 80 == 0:
+            jerk, push = rng.choice([-6.0, 0.0, 6.0]), rng.choice([-1.0, 0.0, 1.0])
+        pull = float(np.clip(pull + jerk * step_s, -6.0, 3.0))
+        rate_change = float(np.clip(rate_change + push * step_s, -0.3, 0.3))
+        speed += pull * step_s
+        rate = float(np.clip(rate + rate_change * step_s, -0.3, 0.3))
+        yaw += rate * step_s
+        position += speed * step_s * np.array([np.cos(yaw), np.sin(yaw), 0.0])
+    return states
+
+
+@pytest.mark.parametrize("gap_s", [0.3, 0.6, 1.0])
+def test_a_hole_is_bridged_by_the_twists_on_both_sides(gap_s: float) -> None:
+    t0_ns, worst_m, worst_rad = START_NS + 2_600_000_000, 0.0, 0.0
+    for seed in range(12):
+        states = driven(seed, 3.0)
+        from_ns = START_NS + 1_400_000_000
+        until_ns = from_ns + round(gap_s * NANOSECONDS)
+        holed = OdometryTrack([s for s in states if not from_ns < s.stamp_ns < until_ns])
+        found = holed.history(t0_ns, 16, 0.1, 1.0)
+        exact = OdometryTrack(states).history(t0_ns, 16, 0.1, 1.0)
+        assert found is not None and exact is not None
+        worst_m = max(worst_m, float(np.abs(found.position_m - exact.position_m).max()))
+        worst_rad = max(worst_rad, float(np.abs(found.rotation - exact.rotation).max()))
+    print(f"a hole of {gap_s} s: {worst_m:.3f} m, {worst_rad:.3f} rad at the worst")
+    assert worst_m < 0.1
+    assert worst_rad < 0.02
+
+
+def test_a_hole_whose_way_the_twists_do_not_explain_stays_a_hole() -> None:
+    t0_ns = START_NS + 2_600_000_000
+    states = [s for s in driven(1, 3.0) if not 1.4e9 < s.stamp_ns - START_NS < 2.0e9]
+    assert OdometryTrack(states).history(t0_ns, 16, 0.1, 1.0) is not None
+    after = [s.stamp_ns - START_NS >= 2_000_000_000 for s in states]
+    moved = [
+        dataclasses.replace(s, position_m=s.position_m + np.array([0.0, 0.6 * late, 0.0]))
+        for s, late in zip(states, after, strict=True)
+    ]
+    turned = [
+        dataclasses.replace(s, orientation_xyzw=np.array([0.0, 0.0, np.sin(0.5), np.cos(0.5)]))
+        if late
+        else s
+        for s, late in zip(states, after, strict=True)
+    ]
+    without_twist = [dataclasses.replace(s, linear_mps=np.zeros(3)) for s in states]
+    for wrong in (moved, turned, without_twist):
+        assert OdometryTrack(wrong).history(t0_ns, 16, 0.1, 1.0) is None
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.lists(st.floats(-1.0, 1.0), min_size=3, max_size=3))
+def test_rotation_vectors_are_those_of_the_turn(vector: list[float]) -> None:
+    start = np.array([[0.5, -0.5, 0.5, 0.5]])
+    turned = _turned(start, np.array([vector]))
+    assert np.isclose(np.linalg.norm(turned), 1.0)
+    between = rotation_matrix(start).transpose(0, 2, 1) @ rotation_matrix(turned)
+    assert np.allclose(rotation_vector(between), [vector], atol=1e-9)
 
 
 def test_stamps_that_do_not_increase_are_refused() -> None:

@@ -67,7 +67,8 @@ class RoutineExamples:
         self._stamp_s = data.stamps_ns[said.frames] / NANOSECONDS
         self._position = data.history_xyz[said.frames].astype(np.float64)
         self._rotation = data.history_rot[said.frames].astype(np.float64)
-        self._pasts = [self._past(skip) for skip in _SKIPS]
+        walks = [self._walk(skip) for skip in _SKIPS[1:]]
+        self._pasts = [self._itself(walks[0][1]), *(past for past, _ in walks)]
 
     def __len__(self) -> int:
         return len(self._texts)
@@ -113,7 +114,16 @@ class RoutineExamples:
                 return self._texts[before], past.since[tick], gap, way
         return [], np.zeros((0, 2), np.float32), 0.0, 0.0
 
-    def _past(self, skip: int) -> _Past:
+    def _itself(self, since: NDArray[np.float16]) -> _Past:
+        """Every tick as its own past, by what is remembered of a text that was just told."""
+        nothing = np.zeros(len(self))
+        return _Past(np.arange(len(self)), nothing, nothing, since)
+
+    def _walk(self, skip: int) -> tuple[_Past, NDArray[np.float16]]:
+        """The past `skip` ticks before each one, and what is remembered once a tick has told.
+
+        Goes over every n-th tick as the drafter would.
+        """
         count = len(self)
         before = np.arange(count) - skip
         inside = before >= 0
@@ -122,43 +132,24 @@ class RoutineExamples:
         inside &= gap_s <= LONGEST_GAP_S
         gap_s[~inside] = 0.0
         way_m = travelled_m(self._position, self._step_s, gap_s)
-        since = np.zeros((count, self._longest, 2), np.float16)
-        for phase in range(max(1, skip)):
-            self._walk(range(phase, count, max(1, skip)), inside, gap_s, way_m, since, skip == 0)
-        return _Past(np.where(inside, before, -1), gap_s, way_m, since)
-
-    def _walk(
-        self,
-        ticks: range,
-        inside: NDArray[np.bool_],
-        gap_s: NDArray[np.float64],
-        way_m: NDArray[np.float64],
-        since: NDArray[np.float16],
-        itself: bool,
-    ) -> None:
-        """Go over every n-th tick as the drafter would, and note what it remembers."""
-        told = Told()
-        for tick in ticks:
-            if itself:
-                self._step_to(told, tick)
-            elif inside[tick]:
-                told.moved(float(gap_s[tick]), float(way_m[tick]))
-            else:
-                told.forget()
-            if itself:
+        since = np.zeros((2, count, self._longest, 2), np.float16)  # before and after it tells
+        for first in range(skip):
+            told = Told()
+            for tick in range(first, count, skip):
+                if inside[tick]:
+                    told.moved(float(gap_s[tick]), float(way_m[tick]))
+                else:
+                    told.forget()
+                _remember(since[0, tick], told)
                 told.say(self._texts[tick])
-            length = len(told.tokens)
-            since[tick, :length, 0], since[tick, :length, 1] = told.since_s, told.since_m
-            told.say(self._texts[tick])
+                _remember(since[1, tick], told)
+        return _Past(np.where(inside, before, -1), gap_s, way_m, since[0]), since[1]
 
-    def _step_to(self, told: Told, tick: int) -> None:
-        """The way from the tick before, for the pasts in which nothing has moved."""
-        gap_s = float(self._stamp_s[tick] - self._stamp_s[tick - 1]) if tick else -1.0
-        same = tick > 0 and self._drive[tick] == self._drive[tick - 1]
-        if same and 0.0 <= gap_s <= LONGEST_GAP_S:
-            told.moved(gap_s, float(travelled_m(self._position[tick], self._step_s, gap_s)))
-        else:
-            told.forget()
+
+def _remember(row: NDArray[np.float16], told: Told) -> None:
+    """Into a row (longest, 2): how long the text's tokens stand."""
+    length = len(told.tokens)
+    row[:length, 0], row[:length, 1] = told.since_s, told.since_m
 
 
 def _draw_committed(old: Sequence[int], new: Sequence[int], rng: np.random.Generator) -> int:

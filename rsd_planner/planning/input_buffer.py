@@ -136,9 +136,9 @@ class InputBuffer:
     def drop_frame(self, camera: str, stamp_ns: int, why: str) -> None:
         """Takes out a packed picture that turned out to be undecodable, and counts it."""
         ring = self._frames.get(camera, deque())
-        found = next((f for f in ring if f.stamp_ns == stamp_ns), None)
+        found = next((i for i, f in enumerate(ring) if f.stamp_ns == stamp_ns), None)
         if found is not None:
-            ring.remove(found)
+            del ring[found]
             self._streams[camera].withdraw(stamp_ns, why)
 
     def refuse(self, name: str, why: str) -> None:

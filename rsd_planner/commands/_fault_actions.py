@@ -1,7 +1,8 @@
 """What fault drills do to a node: small functions on a `Drill`.
 
 Every fault is injected from outside: by messages, signals, files, parameters or the order file
-of the substituted worker.
+of the substituted worker. How soon a fault must be seen and over follows from a few times of the
+node; see docs/faults.md.
 """
 
 from __future__ import annotations
@@ -18,13 +19,54 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rsd_planner.ros.fault_rig import FaultRig
 
-__all__ = ["Drill", "Fault"]
+__all__ = ["Drill", "Fault", "Timing"]
 
 CAMERAS = ("front_wide", "front_tele")
-PERIOD_S = 0.1
-WATCH_S = 0.1  # the node looks at its status ten times a second
-AT_ONCE_S = 2 * PERIOD_S + WATCH_S  # the next message, the next tick, the next look
-TICKS_S = 3 * PERIOD_S + WATCH_S  # the next pictures and two ticks
+MEASURE_S = 0.05  # to carry a message to the node and its words to the observer, and to note them
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The node's times, from which all limits follow [s]."""
+
+    period_s: float = 0.1
+    deadline_s: float = 0.3
+    hang_s: float = 1.0
+    age_s: float = 0.5  # max_input_age_s
+    answer_s: float = 0.0  # of the planner at most: a tick may have to wait for the last one's
+    pictures_s: float = 0.3  # from the first picture that the model looks at to the last one
+    history_s: float = 1.5  # of the odometry that the model looks at
+    restart_s: float = 5.0  # of the worker
+
+    @property
+    def one_tick_s(self) -> float:
+        """From the first message that is wrong to the status that says so."""
+        return self.period_s + self.answer_s + MEASURE_S
+
+    @property
+    def two_ticks_s(self) -> float:
+        """From the first message that is right again to the next plan of the model."""
+        return 2.0 * self.period_s + self.answer_s + MEASURE_S
+
+    @property
+    def silent_s(self) -> float:
+        """An input is not silent before it is too old."""
+        return self.age_s + self.one_tick_s
+
+    @property
+    def unanswered_s(self) -> float:
+        """The next tick asks, and its deadline passes."""
+        return self.deadline_s + self.one_tick_s
+
+    @property
+    def new_pictures_s(self) -> float:
+        """After a hole as many pictures as the model looks at have to come first."""
+        return self.pictures_s + self.two_ticks_s
+
+    @property
+    def new_history_s(self) -> float:
+        """After a longer hole or a jump the odometry has to tell all of the past anew."""
+        return self.history_s + self.two_ticks_s
 
 
 @dataclass
@@ -34,6 +76,8 @@ class Drill:
     rig: FaultRig
     order_file: Path
     model: Path
+    worker_python: str = ""
+    timing: Timing = Timing()
     kept: dict[str, bytes] = field(default_factory=dict)
 
     def order(self, text: str = "") -> None:
@@ -55,11 +99,15 @@ Action = Callable[[Drill], None]
 
 @dataclass(frozen=True)
 class Fault:
-    """One drill. `says` is a pattern of what status or diagnostics must say; `published` are the
-    sources that trajectories may have once it is detected, and at the earliest `judged_s` after
-    its start; empty for no trajectory at all. Where the fault may be over before it is ended (a
-    worker comes back by itself), MODEL is among them, and one of `seen` must have come since the
-    start.
+    """One drill.
+
+    `says` is a pattern of what status or diagnostics must say. `published` are the sources that
+    trajectories may have once it is detected, and at the earliest `judged_s` after its start;
+    empty for no trajectory at all. Where the fault may be over before it is ended (a worker comes
+    back by itself), MODEL is among them, and one of `seen` must have come since the start. It is
+    held for `hold_s` from its detection, or for `lasts_s` from its start. A `sudden` one is over
+    at once, and recovery counts from its start. `needs` is `stand-in` for what only the made-up
+    planner can do, `model` for what only a real one can.
     """
 
     number: int
@@ -67,13 +115,17 @@ class Fault:
     start: Action
     says: str
     published: frozenset[str]
-    detect_s: float = AT_ONCE_S
-    recover_s: float = TICKS_S
+    detect_s: float
+    recover_s: float
     hold_s: float = 0.6
+    lasts_s: float = 0.0
     judged_s: float = 0.0
     seen: frozenset[str] = frozenset()
     node: str = "plain"
+    prepare: Action = lambda drill: None
     stop: Action = Drill.calm
+    sudden: bool = False
+    needs: str = ""
 
 
 def silence(*names: str) -> Action:
@@ -130,6 +182,14 @@ def cut(message: Any) -> None:
     message.data = message.data[: len(message.data) // 2]
 
 
+def undecodable(message: Any) -> None:
+    """A table of codes that cannot be, between a sound header and a sound end."""
+    spoilt = bytearray(message.data)
+    at = spoilt.index(b"\xff\xc4") + 5
+    spoilt[at : at + 16] = b"\xff" * 16
+    message.data = bytes(spoilt)
+
+
 def other_format(message: Any) -> None:
     message.format = "16UC1; compressedDepth png"
 
@@ -179,12 +239,33 @@ def kill_and_silence(drill: Drill) -> None:
     kill(drill)
 
 
-def contradict(order: str) -> Action:
-    def start(drill: Drill) -> None:
-        drill.rig.set_parameter("require_agreement", True)
-        drill.order(order)
+def suspend(drill: Drill) -> None:
+    """The worker's process stands still, whatever planner it has."""
+    drill.rig.signal_worker(signal.SIGSTOP)
 
-    return start
+
+def shorten_deadline(drill: Drill) -> None:
+    """To less than any planner needs."""
+    drill.rig.set_parameter("deadline_s", 0.05)
+
+
+def restore_deadline(drill: Drill) -> None:
+    drill.rig.set_parameter("deadline_s", drill.timing.deadline_s)
+
+
+def kill_and_cut(drill: Drill) -> None:
+    alter(CAMERAS[0], cut)(drill)
+    kill(drill)
+
+
+def hang(drill: Drill) -> None:
+    """The made-up planner hangs, and a tick of it has begun."""
+    drill.order("hang")
+    time.sleep(2.0 * drill.timing.period_s)
+
+
+def demand_agreement(drill: Drill) -> None:
+    drill.rig.set_parameter("require_agreement", True)
 
 
 def agree(drill: Drill) -> None:
@@ -193,18 +274,17 @@ def agree(drill: Drill) -> None:
 
 
 def spoil_weights(change: Callable[[bytes], bytes | None]) -> Action:
-    """Replaces or removes the weights, and tries to configure."""
+    """Replaces or removes the weights."""
 
-    def start(drill: Drill) -> None:
+    def prepare(drill: Drill) -> None:
         weights = drill.model / "model.safetensors"
         drill.kept["weights"] = weights.read_bytes()
         spoilt = change(drill.kept["weights"])
         weights.unlink()
         if spoilt is not None:
             weights.write_bytes(spoilt)
-        drill.rig.transition("configure")
 
-    return start
+    return prepare
 
 
 def mend_weights(drill: Drill) -> None:
@@ -214,12 +294,15 @@ def mend_weights(drill: Drill) -> None:
 
 def bad_parameter(drill: Drill) -> None:
     drill.rig.set_parameter("worker_python", "/nowhere/python")
-    drill.rig.transition("configure")
 
 
 def good_parameter(drill: Drill) -> None:
-    drill.rig.set_parameter("worker_python", str(drill.order_file.parent / "drill_worker"))
+    drill.rig.set_parameter("worker_python", drill.worker_python)
     begin(drill)
+
+
+def configure(drill: Drill) -> None:
+    drill.rig.transition("configure")
 
 
 def begin(drill: Drill) -> None:
@@ -227,12 +310,12 @@ def begin(drill: Drill) -> None:
     drill.rig.transition("activate")
 
 
-def kill_while_loading(drill: Drill) -> None:
+def load(drill: Drill) -> None:
+    """Configures, and comes back while the model loads and the status names its process."""
     rig, began_s = drill.rig, time.monotonic()
     drill.order("load 1.0")
     rig.transition("configure")
     rig.wait(lambda: rig.seen("diagnostics", began_s) and rig.worker_pid() > 0, 5.0)
-    kill(drill)
 
 
 def load_at_last(drill: Drill) -> None:

@@ -1,8 +1,8 @@
 """Hurt a planner node in twenty ways, from outside, and time what it says and does.
 
 Starts real nodes in a ROS domain of their own, with a worker whose planner is made up and
-misbehaves on order, and drives a car past them. Each fault is injected, detected by an outside
-subscriber, ended, and recovered from. Exit code 1 when one of them failed.
+misbehaves on order, or with a model, and drives a car past them. Each fault is injected, detected
+by an outside subscriber, ended, and recovered from. Exit code 1 when one of them failed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -24,7 +26,7 @@ from rsd_planner.errors import CommandError
 
 if TYPE_CHECKING:
     from rsd_planner.commands._children import Child, Children
-    from rsd_planner.commands._fault_actions import Drill, Fault
+    from rsd_planner.commands._fault_actions import Drill, Fault, Timing
 
 __all__ = ["Row", "add_arguments", "run", "verdict"]
 
@@ -33,12 +35,14 @@ examples:
   rsd faults                       all of them, about two minutes
   rsd faults --only odometry       those with this word in their name
   rsd faults --json out/faults.json
+  rsd faults --model assets/models/mini   with a real planner, those that need no made-up one
 """
 
 _NODE = "/rsd_planner"
 _PATIENCE_S = 8.0  # beyond a limit, so that a slow detection is measured and not only missed
 _STEADY_S = 30.0
-_SETTLE_S = 0.25  # messages that were on their way when the fault was detected
+_SETTLE_S = 0.15  # messages that were on their way when the fault was detected
+_MENDED_S = 1.0  # until each input has sent a good message again
 _SOURCES = ("MODEL", "LAST_VALID", "SAFE_STOP")
 _ACTIVE = 2
 _STEADY = ("plain", "simulated")  # nodes that plan before the fault; others are hurt earlier
@@ -65,69 +69,118 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--only", default="", metavar="WORD", help="faults whose name or number has this word")
     add("--json", type=Path, metavar="FILE", help="write the rows into this file")
+    add("--model", type=Path, metavar="FOLDER", help="checkpoint of a real planner")
     add("--domain", type=int, help="ROS_DOMAIN_ID (a free one is drawn)")
     add("--slack", type=float, default=1.0, help="multiplies all limits (%(default)g)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """All chosen faults; 1 when one failed."""
-    from rsd_planner.commands._fault_catalog import FAULTS
+    from rsd_planner.commands._fault_catalog import STAND_IN, catalog
     from rsd_planner.commands._ros import enter_domain, require_ros
 
     require_ros()
+    timing = STAND_IN if arguments.model is None else _model_timing(arguments.model)
+    faults = catalog(timing)
     word = arguments.only.lower()
-    chosen = [f for f in FAULTS if word in f.name.lower() or word == str(f.number)]
+    chosen = [f for f in faults if word in f.name.lower() or word == str(f.number)]
     if not chosen:
         raise CommandError(f"No fault has '{arguments.only}' in its name.")
+    other = "model" if arguments.model is None else "stand-in"
+    left_out = [fault for fault in chosen if fault.needs == other]
+    chosen = [fault for fault in chosen if fault not in left_out]
+    if left_out:
+        print(f"{len(left_out)} left out, which need the {other} as planner")
     enter_domain(arguments.domain)
     rows: list[Row] = []
     for kind in dict.fromkeys(fault.node for fault in chosen):
         mine = [fault for fault in chosen if fault.node == kind]
-        with _node(kind) as (drill, child):
+        with _node(kind, timing, arguments.model) as (drill, child):
             for fault in mine:
                 rows.append(_inflict(fault, drill, child, arguments.slack))
                 _tell(rows[-1])
     if arguments.json is not None:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        plain = [asdict(row) for row in rows]
-        arguments.json.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+        measured = {
+            "command": arguments.command_line,
+            "machine": {"cores": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0]},
+            "timing": asdict(timing),
+            "rows": [asdict(row) for row in rows],
+        }
+        arguments.json.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     failed = [row for row in rows if not row.passed]
     print(f"{len(rows) - len(failed)} of {len(rows)} faults passed")
     return int(bool(failed))
 
 
+def _model_timing(model: Path) -> Timing:
+    """A node's times that leave a real planner the time that it needs. Raises ConfigError."""
+    from rsd_planner.commands._fault_actions import Timing
+    from rsd_planner.config import read_requirements
+
+    need = read_requirements(model)
+    return Timing(
+        period_s=0.2,
+        deadline_s=1.0,
+        hang_s=2.0,
+        answer_s=0.5,
+        pictures_s=(need.frames_per_camera - 1) * need.frame_interval_s,
+        history_s=(need.history_steps - 1) * need.history_step_s,
+        restart_s=10.0,  # 5 s, and as much for loading and warming
+    )
+
+
 @contextmanager
-def _node(kind: str) -> Iterator[tuple[Drill, Child]]:
+def _node(kind: str, timing: Timing, real_model: Path | None) -> Iterator[tuple[Drill, Child]]:
     """A node of this kind with its rig; left unconfigured where the faults configure it."""
     from rsd_planner.commands._children import Children
     from rsd_planner.commands._fault_actions import CAMERAS, Drill
+    from rsd_planner.commands._fault_worker import write_worker
     from rsd_planner.ros.fault_rig import FaultRig
 
     with tempfile.TemporaryDirectory(prefix="rsd_faults_") as name:
         folder = Path(name)
-        drill_model = _make_model(folder / "model")
+        order_file, model = folder / "order", folder / "model"
+        if real_model is None:
+            python = write_worker(folder, order_file)
+            _make_model(model)
+        else:
+            python = ""
+            shutil.copytree(real_model, model)  # a drill spoils its weights
         with Children(folder) as children:
-            child = _start_node(children, folder, kind, drill_model)
-            with FaultRig(_NODE, CAMERAS, simulated=kind == "simulated") as rig:
-                drill = Drill(rig, folder / "order", drill_model)
+            child = _start_node(children, folder, kind, _parameters(timing, model, python))
+            simulated, jpeg = kind == "simulated", b"" if real_model is None else _street()
+            with FaultRig(_NODE, CAMERAS, simulated=simulated, jpeg=jpeg) as rig:
+                drill = Drill(rig, order_file, model, python, timing)
                 steady = kind in _STEADY
                 if steady and not (rig.transition("configure") and rig.transition("activate")):
                     raise CommandError(f"The node does not start: {child.last_words()}")
                 yield drill, child
 
 
-def _start_node(children: Children, folder: Path, kind: str, model: Path) -> Child:
+def _parameters(timing: Timing, model: Path, worker_python: str) -> dict[str, Any]:
+    from rsd_planner.commands._fault_catalog import PARAMETERS, parameters
+
+    values = dict(PARAMETERS) if worker_python else parameters(timing)
+    return {**values, "model_path": str(model), "worker_python": worker_python}
+
+
+def _street() -> bytes:
+    """The first picture of the bundled drive, which a real model can make something of."""
+    from rsd_planner.bags import open_bag
+    from rsd_planner.bags.messages import TYPES
+
+    bag_path = Path(__file__).resolve().parents[2] / "assets" / "bags" / "street_30s"
+    with open_bag(bag_path) as bag:
+        raw = next(bag.messages([bag.image_topic("front_wide")]))
+        message: Any = TYPES.deserialize_cdr(raw.data, raw.type_name)
+        return bytes(message.data)
+
+
+def _start_node(children: Children, folder: Path, kind: str, values: dict[str, Any]) -> Child:
     import yaml
 
-    from rsd_planner.commands._fault_catalog import PARAMETERS
-    from rsd_planner.commands._fault_worker import write_worker
-
-    values = {
-        **PARAMETERS,
-        "model_path": str(model),
-        "worker_python": write_worker(folder, folder / "order"),
-        "use_sim_time": kind == "simulated",
-    }
+    values["use_sim_time"] = kind == "simulated"
     if kind == "mismatched":
         values[f"qos_overrides.{_NODE}/input/odometry.subscription.reliability"] = "reliable"
     file = folder / "parameters.yaml"
@@ -136,14 +189,13 @@ def _start_node(children: Children, folder: Path, kind: str, model: Path) -> Chi
     return children.start("planner_node", [*command, "--params-file", str(file)])
 
 
-def _make_model(folder: Path) -> Path:
+def _make_model(folder: Path) -> None:
     """A checkpoint whose headers are right; the substituted worker reads no more of it."""
     folder.mkdir()
     (folder / "config.json").write_text("{}", encoding="utf-8")
     header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
     weights = len(header).to_bytes(8, "little") + header + bytes(4)
     (folder / "model.safetensors").write_bytes(weights)
-    return folder
 
 
 def _inflict(fault: Fault, drill: Drill, child: Child, slack: float) -> Row:
@@ -151,20 +203,22 @@ def _inflict(fault: Fault, drill: Drill, child: Child, slack: float) -> Row:
     rig = drill.rig
     steady = fault.node in _STEADY
     if steady and not rig.wait(lambda: _is_steady(rig), _STEADY_S):
-        return verdict(
-            fault, slack, -1.0, -1.0, (), _reasons(rig), "it did not plan before the fault"
-        )
+        why = "it did not plan before the fault"
+        return verdict(fault, slack, -1.0, -1.0, (), _reasons(rig), why)
     if not steady:
         rig.transition("deactivate")
         rig.transition("cleanup")
+    fault.prepare(drill)
     rig.forget()
-    began_s = time.monotonic()
+    injected_s = time.monotonic()
     fault.start(drill)
     limit_s = fault.detect_s * slack + _PATIENCE_S
-    rig.wait(lambda: _detections(fault, rig, began_s), limit_s)
-    found = _detections(fault, rig, began_s)
-    detect_s = found[0][0] - began_s if found else -1.0
-    time.sleep(fault.hold_s)
+    rig.wait(lambda: _detections(fault, rig, injected_s), limit_s)
+    found = _detections(fault, rig, injected_s)
+    began_s = rig.hurt_s() or injected_s
+    detect_s = max(0.0, found[0][0] - began_s) if found else -1.0
+    hold_s = began_s + fault.lasts_s - time.monotonic() if fault.lasts_s else fault.hold_s
+    time.sleep(max(0.0, hold_s))
     ended_s = time.monotonic()
     after_s = max(found[0][0] if found else began_s, began_s + fault.judged_s) + _SETTLE_S
     trajectories = [s for s in rig.seen("trajectory", after_s) if s.at_s < ended_s]
@@ -172,26 +226,39 @@ def _inflict(fault: Fault, drill: Drill, child: Child, slack: float) -> Row:
     since_start = {_SOURCES[s.message.source] for s in rig.seen("trajectory", began_s)}
     finite = all(_is_finite(s.message) for s in rig.seen("trajectory"))
     fault.stop(drill)
-    recover_s = _recovery(fault, rig, ended_s, slack)
-    alive = child.code is None
+    if fault.sudden:
+        recover_s = _recovery(fault, rig, found[0][0] if found else began_s, began_s, slack)
+    else:
+        ended_s = _end_of_cause(rig, ended_s)
+        recover_s = _recovery(fault, rig, ended_s, ended_s, slack)
     why = "" if finite else "a trajectory was not finite"
-    why = why if alive else f"the node died: {child.last_words()}"
+    why = why if child.code is None else f"the node died: {child.last_words()}"
     if fault.seen and not fault.seen & since_start:
         why = why or "the fallback never spoke"
     said = found[0][1] if found else _reasons(rig)
     return verdict(fault, slack, detect_s, recover_s, tuple(published), said, why)
 
 
-def _recovery(fault: Fault, rig: Any, ended_s: float, slack: float) -> float:
-    """Seconds from the end of the fault to the first plan of the model and a calm status."""
+def _end_of_cause(rig: Any, stopped_s: float) -> float:
+    """The first good message of the input that was tampered with last, or `stopped_s`."""
+    if rig.hurt_s() is None:
+        return stopped_s
+    rig.wait(lambda: rig.mended_s() is not None, _MENDED_S)
+    return float(rig.mended_s() or stopped_s)
+
+
+def _recovery(fault: Fault, rig: Any, since_s: float, ended_s: float, slack: float) -> float:
+    """Seconds from the end of the cause to the first plan of the model since `since_s` that is
+    followed by a calm status.
+    """
     if fault.recover_s == 0.0:
         return 0.0
     goes_on = fault.published == frozenset({"MODEL"})
-    rig.wait(lambda: _first_model(rig, ended_s) is not None, fault.recover_s * slack + _PATIENCE_S)
-    at_s = _first_model(rig, ended_s)
+    rig.wait(lambda: _first_model(rig, since_s) is not None, fault.recover_s * slack + _PATIENCE_S)
+    at_s = _first_model(rig, since_s)
     if at_s is None:
         return -1.0
-    return 0.0 if goes_on else at_s - ended_s
+    return 0.0 if goes_on else max(0.0, at_s - ended_s)
 
 
 def verdict(

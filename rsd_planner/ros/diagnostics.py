@@ -71,7 +71,8 @@ def fingerprint(
     state: PlannerState, reasons: Sequence[str], health: SessionHealth | None
 ) -> tuple[int, str]:
     """What must change for a status to be news: not the digits of an age."""
-    refused = [f"{i.name}: {i.drop_now}" for i in health.inputs] if health is not None else []
+    inputs = health.inputs if health is not None else ()
+    refused = [f"{i.name}: {i.drop_now}, {'fresh' if i.ok else 'not fresh'}" for i in inputs]
     return int(state), re.sub(r"[0-9.]+", "#", "|".join([*reasons, *refused]))
 
 

@@ -58,8 +58,13 @@ class Seen:
 class FaultRig:
     """A context manager; between its ends the car drives and the node is listened to."""
 
-    def __init__(self, target: str, cameras: tuple[str, ...], *, simulated: bool) -> None:
-        """`target` is the node's full name; `simulated` publishes /clock and stamps by it."""
+    def __init__(
+        self, target: str, cameras: tuple[str, ...], *, simulated: bool, jpeg: bytes = b""
+    ) -> None:
+        """`target` is the node's full name; `simulated` publishes /clock and stamps by it.
+
+        `jpeg` is what all cameras see; without it they see noise.
+        """
         self._target, self._cameras, self._simulated = target, cameras, simulated
         self._context = rclpy.Context()
         self._lock = threading.Lock()
@@ -73,7 +78,9 @@ class FaultRig:
         self._shift_ns = 1_000 * NANOSECONDS  # simulated time at the start
         self._paused_ns = 0
         self._origin_ns = self.now_ns()
-        self._jpeg = encoded(64, 32)
+        self._jpeg = jpeg or encoded(64, 32)
+        self._hurt_s: dict[str, float] = {}
+        self._mended_s: dict[str, float] = {}
 
     def __enter__(self) -> FaultRig:
         rclpy.init(context=self._context)
@@ -113,6 +120,19 @@ class FaultRig:
         """Keeps only the newest message of each kind."""
         with self._lock:
             self._seen = {kind: found[-1:] for kind, found in self._seen.items()}
+            self._hurt_s, self._mended_s = {}, {}
+
+    def hurt_s(self) -> float | None:
+        """When the first message was tampered with since `forget`; None where none was."""
+        with self._lock:
+            return min(self._hurt_s.values(), default=None)
+
+    def mended_s(self) -> float | None:
+        """When all inputs that were tampered with had sent a good message again, or None."""
+        with self._lock:
+            mended = [self._mended_s.get(name) for name in self._hurt_s]
+        known = [at_s for at_s in mended if at_s is not None]
+        return max(known) if known and len(known) == len(mended) else None
 
     def diagnostic(self, part: str) -> dict[str, str]:
         """The newest values of one part of /diagnostics."""
@@ -259,8 +279,14 @@ class FaultRig:
 
     def _send(self, name: str, publisher: Any, message: Any) -> None:
         tamper = self.tampers.get(name)
-        for changed in (message,) if tamper is None else tamper(message):
-            publisher.publish(changed)
+        changed = (message,) if tamper is None else tuple(tamper(message))
+        with self._lock:
+            if tamper is not None:
+                self._hurt_s.setdefault(name, time.monotonic())
+            elif name in self._hurt_s:
+                self._mended_s.setdefault(name, time.monotonic())
+        for item in changed:
+            publisher.publish(item)
 
 
 def encoded(width: int, height: int) -> bytes:

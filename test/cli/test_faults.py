@@ -58,6 +58,6 @@ def test_bad_plans_pass_their_drills(tmp_path: Path) -> None:
         [*command, "--json", str(file), "--slack", "10"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = json.loads(file.read_text())
+    rows = json.loads(file.read_text())["rows"]
     assert [row["passed"] for row in rows] == [True] * 5
     assert all("plan rejected" in row["says"] for row in rows)

@@ -204,7 +204,7 @@ def test_examples_are_what_the_drafter_would_know(made: Path) -> None:
             old = batch.old.tokens[row, :4].tolist()
             assert old == [index[t] for t in said.texts[before]]
             assert (batch.old.tokens[row, 4:] == NOTHING).all()
-            if gap_s[row] in (0.0, 0.2):  # the number came with the even ticks, the rest at the start
+            if gap_s[row] in (0.0, 0.2):  # the number came with even ticks, the rest at first
                 start = 0 if tick < FRAMES - 3 else FRAMES - 3
                 since_s = 0.2 * np.array([tick - start, tick - max(start, before // 2 * 2)])
                 found = batch.old.since[row, :2, 0].numpy()

@@ -40,6 +40,7 @@ DRAFTERS = (
     "routine_block",
     "replica",
     "cascade",
+    "cascade_block",
 )
 RULES = ("greedy", "coupled", "rejection")
 DEVICES = ("cpu", "cuda")

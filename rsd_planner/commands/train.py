@@ -1,5 +1,6 @@
 """`rsd train target` makes the mini from simulated drives, stage by stage; `rsd train routine`
-the routine reasoner that drafts for a target, `rsd train replica` a small copy that sees.
+the routine reasoner that drafts for a target, `rsd train routine-block` the drafter that reads the
+target's hidden states, `rsd train replica` a small copy that sees.
 
 Every stage can be stopped at any moment and run again; it goes on from its last save, at
 most two minutes back. `rsd train report` shows how a run is doing.
@@ -24,6 +25,7 @@ examples:
   rsd train target --data drives --work work --out model --stage language --language-steps 3000
   rsd train report work
   rsd train routine --data drives --model model --work work_routine
+  rsd train routine-block --data drives --model model --work work_routine
   rsd train replica --data drives --model model --work work_routine
 
 Several GPUs, or machines:
@@ -54,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--limit", type=int, help="most training drives")
     _add_run(target)
     _add_routine(actions.add_parser("routine", help="train the drafter that sees no picture"))
+    _add_block(actions.add_parser("routine-block", help="train the drafter of target features"))
     _add_replica(actions.add_parser("replica", help="train the drafter that sees: a small copy"))
     report = actions.add_parser("report", help="write a page with the curves of a run")
     report.add_argument("work", type=Path, help="the run's --work folder")
@@ -68,6 +71,26 @@ def _add_routine(parser: argparse.ArgumentParser) -> None:
     add("--work", type=Path, required=True, help="where the run and the target's texts are kept")
     add("--out", type=Path, help="folder of the drafter's files (default: drafters in --model)")
     add("--steps", type=int, default=6000, help="batches of 64 ticks (default %(default)s)")
+    add("--limit", type=int, help="most training drives; the target reads all of them once")
+    add("--heldout-limit", type=int, help="most held-out drives")
+    _add_run(parser)
+
+
+def _add_block(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `rsd train routine-block`."""
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="drives in train and heldout")
+    add("--model", type=Path, required=True, help="the target's checkpoint")
+    add("--work", type=Path, required=True, help="where the run and what the target says are kept")
+    add("--out", type=Path, help="folder of the drafter's files (default: drafters in --model)")
+    add("--steps", type=int, default=3000, help="batches of 32 ticks (default %(default)s)")
+    add("--rope", choices=["flat", "mrope"], default="flat", help="positions (%(default)s)")
+    add(
+        "--branch",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="a place knows those in front of it in its block (default: it does)",
+    )
     add("--limit", type=int, help="most training drives; the target reads all of them once")
     add("--heldout-limit", type=int, help="most held-out drives")
     _add_run(parser)
@@ -110,7 +133,12 @@ def run(args: argparse.Namespace) -> int:
                 f"{args.data} has no folder {split} with drives; "
                 f"make them with `rsd data --out {args.data / split}`."
             )
-    runs = {"routine": _run_routine, "replica": _run_replica, "target": _run_target}
+    runs = {
+        "routine": _run_routine,
+        "routine-block": _run_block,
+        "replica": _run_replica,
+        "target": _run_target,
+    }
     return runs[args.what](args)
 
 
@@ -127,6 +155,35 @@ def _run_routine(args: argparse.Namespace) -> int:
             folder=args.work,
             output=args.out or args.model / "drafters",
             steps=args.steps,
+            runtime=runtime,
+            seed=args.seed,
+            limit=args.limit,
+            held_out_limit=args.heldout_limit,
+            size=SIZES[args.size],
+            save_every_s=args.save_every,
+            evaluations=args.evaluations,
+        )
+        scores = job.run()
+        if runtime.is_first:
+            print(f"{job.output}: {json.dumps(scores)}")
+    return 0
+
+
+def _run_block(args: argparse.Namespace) -> int:
+    if args.steps < 1:
+        raise CommandError("--steps must be at least 1")
+    from rsd_planner.training.routine_block import SIZES, BlockRun
+    from rsd_planner.training.runtime import open_runtime
+
+    with open_runtime(args.device) as runtime:
+        job = BlockRun(
+            model=args.model,
+            data=args.data,
+            folder=args.work,
+            output=args.out or args.model / "drafters",
+            steps=args.steps,
+            rope=args.rope,
+            branch=args.branch,
             runtime=runtime,
             seed=args.seed,
             limit=args.limit,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +22,11 @@ from rsd_planner.evaluation.batched import BatchedModel
 from rsd_planner.models.checkpoint import Checkpoint
 from rsd_planner.models.flat_rope import mrope_positions
 from rsd_planner.models.vla import run_text_stack
-from rsd_planner.training.replica_examples import SaidTicks
+from rsd_planner.training.replica_examples import ReplicaBatch, SaidTicks
 from rsd_planner.training.runtime import Runtime
 from rsd_planner.training.target_texts import checkpoint_digest
 
-__all__ = ["LIKELIEST", "TargetLabels", "target_labels"]
+__all__ = ["LIKELIEST", "AskedTarget", "TargetLabels", "target_labels"]
 
 LIKELIEST = 8
 _AT_ONCE = 32
@@ -67,7 +68,7 @@ def target_labels(
     if runtime.is_first:
         here.mkdir(parents=True, exist_ok=True)
         missing = [i for i, file in enumerate(files) if not file.exists()]
-        asked = _Asked(checkpoint, ticks, unwritable) if missing else None
+        asked = _Chances(checkpoint, ticks, unwritable) if missing else None
         for index in track(missing, description=label, disable=not missing):
             assert asked is not None
             tokens, log_chances = asked.drive(parts[index])
@@ -86,35 +87,25 @@ def target_labels(
     )
 
 
-class _Asked:
-    """The target over given texts."""
+class AskedTarget:
+    """The target over its own texts."""
 
-    def __init__(
-        self, checkpoint: Checkpoint, ticks: SaidTicks, unwritable: tuple[tuple[int, int], ...]
-    ) -> None:
-        self._vla, self._ticks, self._unwritable = checkpoint.vla, ticks, unwritable
-        merge = self._vla.vlm.config.vision_config.spatial_merge_size
-        self._places = mrope_positions(ticks.is_image, ticks.grids, merge)
-        deepstack = self._vla.vlm.config.vision_config.deepstack_visual_indexes
+    def __init__(self, checkpoint: Checkpoint, ticks: SaidTicks) -> None:
+        self._vla, self._ticks = checkpoint.vla, ticks
+        vlm = self._vla.vlm.config
+        merge = vlm.vision_config.spatial_merge_size
+        self.places = mrope_positions(ticks.is_image, ticks.grids, merge)  # (3, prompt)
+        deepstack = vlm.vision_config.deepstack_visual_indexes
         # What is on the disk holds no deepstack features: these are encoded anew.
         self._tower = BatchedModel(checkpoint, ticks.data.picture_size) if deepstack else None
 
-    @torch.inference_mode()
-    def drive(self, ticks: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.float16]]:
-        """Rows of all texts of a drive's ticks, one behind the other."""
-        tokens = [np.zeros((0, LIKELIEST), np.int32)]
-        log_chances = [np.zeros((0, LIKELIEST), np.float16)]
-        for start in range(0, len(ticks), _AT_ONCE):
-            part = ticks[start : start + _AT_ONCE]
-            found = self._log_chances(part)
-            best, which = found.topk(LIKELIEST, dim=-1)
-            tokens.append(which.cpu().numpy().astype(np.int32))
-            # −inf stays: a chance of nothing
-            log_chances.append(best.cpu().numpy().astype(np.float16))
-        return np.concatenate(tokens), np.concatenate(log_chances)
+    def states(
+        self, part: NDArray[np.int64], note: Callable[[int, Tensor], None] | None = None
+    ) -> tuple[ReplicaBatch, Tensor]:
+        """Some ticks' sequences and the normed last states (batch, prompt + text, hidden).
 
-    def _log_chances(self, part: NDArray[np.int64]) -> Tensor:
-        """(rows, vocab) of the tokens of some ticks' texts, the padding left out."""
+        `note` is told each layer and the states behind it.
+        """
         vla, ticks = self._vla, self._ticks
         device = vla.device
         batch = ticks.batch(part).to(device)
@@ -132,11 +123,39 @@ class _Asked:
             deep = [layer[chosen].flatten(0, 1).to(embeds.dtype) for layer in seen.deepstack]
             visual = is_image, deep
         embeds = embeds.index_copy(1, where, pictures.to(embeds.dtype))
-        places = ticks.places(self._places, length).to(device)
-        states = run_text_stack(
-            vla.text, embeds, places[:, None].expand(3, len(part), -1), visual=visual
-        )
-        logits = vla.vlm.lm_head(states[:, -length - 1 : -1][batch.tokens >= 0]).float()
+        places = ticks.places(self.places, length).to(device)
+        places = places[:, None].expand(3, len(part), -1)
+        return batch, run_text_stack(vla.text, embeds, places, visual=visual, note=note)
+
+
+class _Chances:
+    """What the target gives the tokens of its texts."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, ticks: SaidTicks, unwritable: tuple[tuple[int, int], ...]
+    ) -> None:
+        self._target, self._unwritable = AskedTarget(checkpoint, ticks), unwritable
+        self._head = checkpoint.vla.vlm.lm_head
+
+    @torch.inference_mode()
+    def drive(self, ticks: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.float16]]:
+        """Rows of all texts of a drive's ticks, one behind the other."""
+        tokens = [np.zeros((0, LIKELIEST), np.int32)]
+        log_chances = [np.zeros((0, LIKELIEST), np.float16)]
+        for start in range(0, len(ticks), _AT_ONCE):
+            part = ticks[start : start + _AT_ONCE]
+            found = self._log_chances(part)
+            best, which = found.topk(LIKELIEST, dim=-1)
+            tokens.append(which.cpu().numpy().astype(np.int32))
+            # −inf stays: a chance of nothing
+            log_chances.append(best.cpu().numpy().astype(np.float16))
+        return np.concatenate(tokens), np.concatenate(log_chances)
+
+    def _log_chances(self, part: NDArray[np.int64]) -> Tensor:
+        """(rows, vocab) of the tokens of some ticks' texts, the padding left out."""
+        batch, states = self._target.states(part)
+        length = batch.tokens.shape[1]
+        logits = self._head(states[:, -length - 1 : -1][batch.tokens >= 0]).float()
         for start, stop in self._unwritable:
             logits[:, start:stop] = -torch.inf
         return torch.log_softmax(logits, dim=-1)

@@ -13,16 +13,19 @@ from scenes import MAX_TOKENS, assert_same, observation, run
 
 from rsd_planner.build import drafter_resources
 from rsd_planner.decoding.acceptance import make_rule
+from rsd_planner.decoding.drafters.cascade_block import CascadeBlockDrafter
+from rsd_planner.decoding.drafters.catalog import make_drafter
 from rsd_planner.decoding.drafters.previous_tick import PreviousTickDrafter
 from rsd_planner.decoding.drafters.routine_block import RoutineBlockDrafter
 from rsd_planner.decoding.sampling import Sampling
 from rsd_planner.errors import ConfigError
 from rsd_planner.evaluation.known_texts import KnownFeatures
+from rsd_planner.evaluation.proposals import Listener
 from rsd_planner.models.block_reasoner import BlockReasoner, save_block
 from rsd_planner.models.checkpoint import Checkpoint
 from rsd_planner.models.routine import NOTHING
 from rsd_planner.models.routine_block import BlockBatch, BlockConfig, BlockNet, tapped_layers
-from rsd_planner.types import Draft, DraftContext, SpanSource
+from rsd_planner.types import Decoded, Draft, DraftContext, FinishReason, SpanSource
 
 VOCABULARY = tuple(range(10, 60))
 END = 59
@@ -272,6 +275,46 @@ def test_a_new_tick_is_read_anew(known: KnownFeatures) -> None:
         drafter.begin()
         drafts.append(drafter.propose(context((20,), Seen(seen, PROMPT))))
     assert drafts[0] == drafts[2] != drafts[1]
+
+
+@pytest.mark.parametrize("rule", ["greedy", "coupled"])
+def test_as_a_bridge_it_changes_no_text(tiny: Checkpoint, rule: str) -> None:
+    drafter = CascadeBlockDrafter(RoutineBlockDrafter(BlockReasoner(net_of(tiny))))
+    sources: set[SpanSource] = set()
+    for seed, scene in ((1, 1), (1, 2), (2, 2), (2, 1)):
+        rules = [make_rule(rule, Sampling(0.6, 0.98, seed)) for _ in range(2)]
+        noting = Listener(drafter)
+        plain = run(tiny, observation(scene, 2), rule=rules[0])
+        assert_same(plain, run(tiny, observation(scene, 2), noting, rule=rules[1]))
+        sources |= {source for one in noting.noted for source in one.draft.sources}
+    assert sources == {SpanSource.PREVIOUS_TICK, SpanSource.ROUTINE}
+
+
+def test_the_bridge_goes_first_where_there_is_something_to_see(known: KnownFeatures) -> None:
+    """And the old text before that; what the bridge is not sure of is the old text's again."""
+    net = net_for(least_chance=0.0, block=2)
+    (expected,) = BlockReasoner(net).write(Seen(known, PROMPT), 20, 8)
+    drafter = CascadeBlockDrafter(RoutineBlockDrafter(BlockReasoner(net)))
+    assert drafter.feature_layers == (0, 1)
+    old = (20, 21, 22, 23, 24, 25, END)
+    drafter.begin()
+    drafter.end(Decoded(old, (), (), FinishReason.COMPLETE, 1, 1, 0, 0))
+    drafter.begin()
+    assert drafter.propose(context(())).tokens == old
+    behind = drafter.propose(context((20,), Seen(known, PROMPT)))
+    assert behind.tokens[: len(expected.tokens)] == expected.tokens
+    length = len(expected.tokens)
+    assert set(behind.sources[:length]) == {SpanSource.ROUTINE}
+    assert set(behind.sources[length:]) <= {SpanSource.PREVIOUS_TICK}
+    assert behind.tokens[-1] == END
+
+
+def test_the_catalog_makes_both_from_one_folder(tiny: Checkpoint, folder: Path) -> None:
+    resources = replace(drafter_resources(tiny), folder=folder)
+    for name in ("routine_block", "cascade_block"):
+        assert make_drafter(name, resources).name == name
+        with pytest.raises(ConfigError, match="rsd train routine-block"):
+            make_drafter(name)
 
 
 def test_missing_files_name_the_remedy(tiny: Checkpoint, folder: Path) -> None:

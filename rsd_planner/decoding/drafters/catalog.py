@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from rsd_planner.decoding.drafters.cascade import CascadeDrafter
+from rsd_planner.decoding.drafters.cascade_block import CascadeBlockDrafter
 from rsd_planner.decoding.drafters.none import NoDrafter
 from rsd_planner.decoding.drafters.previous_tick import PreviousTickDrafter
 from rsd_planner.decoding.drafters.prompt_lookup import PromptLookupDrafter
@@ -39,6 +40,7 @@ DRAFTERS: dict[str, _Makes] = {
     RoutineBlockDrafter.name: RoutineBlockDrafter,
     ReplicaDrafter.name: ReplicaDrafter,
     CascadeDrafter.name: CascadeDrafter,
+    CascadeBlockDrafter.name: CascadeBlockDrafter,
 }
 
 

@@ -7,6 +7,7 @@ tick's first one it proposes nothing, or lets another drafter propose.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from rsd_planner.decoding import tree
@@ -46,7 +47,7 @@ class Reasoner(Protocol):
 
     def forget(self) -> None: ...
 
-    def write(self, features: Features, last: int, most: int) -> list[_Candidate]: ...
+    def write(self, features: Features, last: int, most: int) -> Sequence[_Candidate]: ...
 
 
 class RoutineBlockDrafter:
@@ -81,7 +82,7 @@ class RoutineBlockDrafter:
             raise ConfigError(
                 f"{weights} was made for a checkpoint of another vocabulary or size; {_REMEDY}."
             )
-        return cls(reasoner, first)  # type: ignore[arg-type]
+        return cls(reasoner, first)
 
     def begin(self) -> None:
         """Nothing is known of the tick yet."""

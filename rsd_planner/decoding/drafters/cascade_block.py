@@ -1,0 +1,38 @@
+"""`cascade` with the block drafter as its bridge.
+
+Before the first forward it is `cascade` with the routine reasoner, or with the last text alone.
+Behind a rejection the target's features exist: the block drafter, which knows the pictures from
+them, goes as far as it is sure, and the old text goes on behind it.
+"""
+
+from __future__ import annotations
+
+from rsd_planner.decoding.drafters.cascade import CascadeDrafter
+from rsd_planner.decoding.drafters.resources import DrafterResources
+from rsd_planner.decoding.drafters.routine import ROUTINE_WEIGHTS, RoutineDrafter
+from rsd_planner.decoding.drafters.routine_block import RoutineBlockDrafter
+
+__all__ = ["CascadeBlockDrafter"]
+
+
+class CascadeBlockDrafter(CascadeDrafter):
+    """Drafts as `cascade` does; what is new is bridged from what the target has understood."""
+
+    name = "cascade_block"
+
+    def __init__(self, bridge: RoutineBlockDrafter) -> None:
+        """Before the first forward the bridge's own first drafter foresees, if it has one."""
+        super().__init__(bridge, foresees=True)
+        self.feature_layers = bridge.feature_layers
+
+    @classmethod
+    def make(cls, resources: DrafterResources) -> CascadeBlockDrafter:
+        """The routine reasoner comes first where it is trained.
+
+        Raises:
+            ConfigError: the block drafter's files are missing, or a file is damaged or of
+                another checkpoint.
+        """
+        trained = resources.find(ROUTINE_WEIGHTS) is not None
+        first = RoutineDrafter.make(resources) if trained else None
+        return cls(RoutineBlockDrafter.make(resources, first))

@@ -18,7 +18,13 @@ from rsd_planner.errors import CommandError
 
 __all__ = ["StageLog", "read_logs", "write_report"]
 
-_STAGES = ("perception", "language", "joint", "action", "routine")
+_DRAFTERS = (
+    "routine",
+    *(f"routine_block_{rope}_{kind}" for rope in ("flat", "mrope") for kind in ("branch", "free")),
+    "replica_mrope",
+    "replica_flat",
+)
+_STAGES = ("perception", "language", "joint", "action", *_DRAFTERS)
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 760, 220, 56, 24, 12
 _COLOURS = ("#1f6feb", "#c2410c", "#15803d", "#7c3aed", "#b45309", "#0e7490", "#be123c")
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>

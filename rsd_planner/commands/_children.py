@@ -52,9 +52,13 @@ class Child:
 
     def interrupt(self) -> None:
         """Ask it to end."""
+        self.signal(signal.SIGINT)
+
+    def signal(self, number: int) -> None:
+        """Signal the process alone."""
         if self.code is None:
             with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGINT)
+                self._process.send_signal(number)
 
     def wait(self, timeout_s: float) -> int:
         """The exit code. Raises DemoError if it does not end in time."""

@@ -22,8 +22,9 @@ from pathlib import Path
 __all__ = ["SHARED_MEMORY", "Swept", "dead", "files_of", "left_behind", "sweep"]
 
 SHARED_MEMORY = Path("/dev/shm")
+_PORT = re.compile(r"fast(?:dds|rtps)_port\d+")  # a writer makes it where no reader is, unlocked
 _LOCK = re.compile(r"(fast(?:dds|rtps)_(?:port\d+|[0-9a-f]{16}))_(?:el|sl)")
-# A process creates its lock file and locks it a moment later; in between it looks dead.
+# A process creates a file and locks or maps it a moment later; in between it looks dead.
 _UNBORN_S = 1.0
 
 
@@ -91,13 +92,17 @@ def _dead(folder: Path) -> list[tuple[str, list[Path]]]:
 
 
 def _candidates(folder: Path) -> dict[str, list[Path]]:
-    """Lock files of this user by the name of what they guard."""
+    """What may be dead of this user's, by name, with the lock files that guard it."""
     found: dict[str, list[Path]] = {}
     for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-        match = _LOCK.fullmatch(file.name)
         with contextlib.suppress(OSError):
-            if match and file.stat().st_uid == os.getuid():
+            status = file.stat()
+            if status.st_uid != os.getuid():
+                continue
+            if match := _LOCK.fullmatch(file.name):
                 found.setdefault(match[1], []).append(file)
+            elif _PORT.fullmatch(file.name) and time.time() - status.st_mtime > _UNBORN_S:
+                found.setdefault(file.name, [])
     return found
 
 

@@ -75,6 +75,13 @@ def test_a_port_that_is_still_written_to_stays(tmp_path: Path) -> None:
     assert dead(tmp_path) == [PORT]
 
 
+def test_a_port_that_nobody_ever_read_goes_too(tmp_path: Path) -> None:
+    make(tmp_path, PORT).unlink()
+    assert not dead(tmp_path)  # just made: its writer may be about to map it
+    os.utime(tmp_path / PORT, (LONG_AGO, LONG_AGO))
+    assert dead(tmp_path) == [PORT]
+
+
 def test_a_living_process_is_known_by_the_locks_that_it_holds(
     tmp_path: Path, held: list[int]
 ) -> None:

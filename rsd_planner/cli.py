@@ -24,6 +24,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "play": ("play", "publish a bag into ROS"),
     "view": ("view", "show a running planner's reasoning and paths (only subscribes)"),
     "faults": ("faults", "hurt a planner node in twenty ways and time what it does"),
+    "soak": ("soak", "drive a planner node for an hour and look for leaks and false alarms"),
+    "sweep": ("sweep", "remove the shared memory that killed ROS processes left"),
     "bench": ("bench", "compare drafters on the same work"),
     "models": ("models", "list drafters and models"),
     "record": ("record", "record a simulated drive as a bag"),

@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PYTHON TORCH_INDEX
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint pytest bench faults clean distclean
+.PHONY: help setup build demo test lint pytest bench faults soak clean distclean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 12
@@ -40,6 +40,9 @@ bench: build ## drafters and outside baselines on the same work: tables and a pa
 
 faults: build ## hurt a node in twenty ways and time what it does; JSON=FILE writes the rows
 	@$(BIN)/rsd faults $(if $(JSON),--json $(JSON)) $(ARGS)
+
+soak: build ## an hour without a fault, watched for leaks and false alarms; MINUTES=n, JSON=FILE
+	@$(BIN)/rsd soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(JSON),--json $(JSON)) $(ARGS)
 
 clean: ## remove what was built, keep .venv
 	rm -rf build install log out .mypy_cache .ruff_cache .pytest_cache .hypothesis \

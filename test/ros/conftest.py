@@ -11,12 +11,22 @@ from typing import Any
 
 import pytest
 
+from rsd_planner.commands._dds_memory import sweep
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 # Before rclpy is imported: nobody else's nodes are seen, and none of ours are seen by others.
 os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(10, 100))
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_LOCALHOST_ONLY"] = "1"  # the same for Humble
+
+
+@pytest.fixture(scope="session", autouse=True)
+def swept() -> Iterator[None]:
+    """Nodes that tests kill cannot give their shared memory back: 70 MB each."""
+    sweep()
+    yield
+    sweep()
 
 
 @pytest.fixture

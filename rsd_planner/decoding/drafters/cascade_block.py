@@ -1,8 +1,8 @@
-"""`cascade` with the block drafter as its bridge.
+"""The last tick's text with the block drafter as the bridge over what is new.
 
-Before the first forward it is `cascade` with the routine reasoner, or with the last text alone.
-Behind a rejection the target's features exist: the block drafter, which knows the pictures from
-them, goes as far as it is sure, and the old text goes on behind it.
+Before the first forward the routine reasoner's text goes first as far as it is sure, if there is
+one, and the old text behind it. Behind a rejection the target's features exist: the block drafter,
+which knows the pictures from them, goes as far as it is sure, and the old text behind it.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import sys
 import time
 
 import rclpy
+from rclpy.parameter import Parameter
 from rclpy.utilities import remove_ros_args
 
 from rsd_planner.ros.lifecycle_client import LifecycleClient, RefusedError, TransitionError
@@ -33,8 +34,10 @@ def bring_up(client: LifecycleClient, timeout_s: float) -> None:
             state = client.state(ANSWER_S)
             if state == "active":
                 return
+            if state == "finalized":
+                raise RefusedError("The node is finalized: end its process and start it anew.")
             if state in NEXT:
-                client.transition(NEXT[state], TRANSITION_S)
+                _step(client, state)
             else:
                 time.sleep(0.1)  # a transition is under way
         except RefusedError:
@@ -44,6 +47,15 @@ def bring_up(client: LifecycleClient, timeout_s: float) -> None:
     raise problem
 
 
+def _step(client: LifecycleClient, state: str) -> None:
+    """One transition. Refused, it is still no failure if somebody else was faster."""
+    try:
+        client.transition(NEXT[state], TRANSITION_S)
+    except RefusedError:
+        if client.state(ANSWER_S) == state:
+            raise
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Bring one node up; the exit code is 1 where it stays down."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -51,7 +63,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds (%(default)s)")
     options = parser.parse_args(remove_ros_args(arguments or sys.argv)[1:])
     rclpy.init(args=arguments)
-    node = rclpy.create_node(f"rsd_planner_autostart_{os.getpid()}")
+    # Without services of its own: an SROS2 policy cannot list them under a name with a number.
+    node = rclpy.create_node(
+        f"rsd_planner_autostart_{os.getpid()}",
+        start_parameter_services=False,
+        parameter_overrides=[Parameter("start_type_description_service", value=False)],
+    )
     try:
         bring_up(LifecycleClient(node, options.target), options.timeout)
     except TransitionError as error:

@@ -12,6 +12,7 @@ from typing import Any
 
 from nav_msgs.msg import Odometry
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import String
 
@@ -25,6 +26,7 @@ from rsd_planner.worker.session import PlanningSession
 
 __all__ = ["Inputs"]
 
+InvalidHandle = rclpy_implementation.InvalidHandle  # its public name differs between versions
 MOST_LOGGED = 50  # a fuzzer must not fill the disk
 
 
@@ -112,8 +114,11 @@ class Inputs:
             guarded(message)
             handle = subscription.handle
             for _ in range(profile.depth):
-                with handle:
-                    taken = handle.take_message(kind, False)
+                try:
+                    with handle:
+                        taken = handle.take_message(kind, False)
+                except InvalidHandle:  # a transition has just taken the subscription away
+                    return
                 if taken is None:
                     return
                 guarded(taken[0])

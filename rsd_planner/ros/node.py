@@ -7,6 +7,7 @@ tick and the watchdog run in callback groups of their own, so that none waits fo
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import shutil
@@ -16,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import cv2
 import rclpy
@@ -37,7 +39,7 @@ from rsd_planner.ros.executor import PatientExecutor
 from rsd_planner.ros.inputs import Inputs
 from rsd_planner.ros.outputs import Outputs
 from rsd_planner.ros.parameters import SettingsParameters
-from rsd_planner.types import PlanSource
+from rsd_planner.types import NANOSECONDS, PlanSource
 from rsd_planner.worker.health import PlannerState
 from rsd_planner.worker.session import PlanningSession, TickOutput
 
@@ -45,6 +47,13 @@ __all__ = ["PlannerNode", "main"]
 
 WATCH_S = 0.1
 STATUS_S = 1.0
+STEP_BACK_S = 0.5  # of the clock; less is no jump
+BEYOND_REPAIR = (
+    PlannerState.FAULT,
+    "a transition failed unexpectedly, and so did the repair; its log says why; end the process, "
+    "start it anew",
+)
+NOT_CONFIGURED = (PlannerState.WAITING, "not configured: configure the node")
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
 Transition = Callable[["PlannerNode", LifecycleState], TransitionCallbackReturn]
@@ -59,6 +68,8 @@ def _logged(transition: Transition) -> Transition:
             return transition(node, state)
         except Exception:
             node.get_logger().error(f"{transition.__name__}: {traceback.format_exc()}")
+            if transition.__name__ == "on_error":
+                node._without_session = BEYOND_REPAIR
             return TransitionCallbackReturn.ERROR
 
     return logged
@@ -77,10 +88,12 @@ class PlannerNode(LifecycleNodeMixin, Node):
         self._ending: list[PlanningSession] = []
         self._inputs: Inputs | None = None
         self._outputs: Outputs | None = None
-        self._tick_timer: object | None = None
-        self._config_error = ""
+        self._tick_timer: Any = None
+        self._changing = threading.RLock()  # settings: transitions and set_parameters take turns
+        self._without_session = NOT_CONFIGURED  # what the status says then
         self._complaints: dict[str, None] = {}  # mismatched QoS, in order
         self._complaints_lock = threading.Lock()
+        self._watched_ns = 0
         self._published = (0, "")
         self._published_s = 0.0
         topic = self.resolve_topic_name("~/output/status")
@@ -105,9 +118,10 @@ class PlannerNode(LifecycleNodeMixin, Node):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Checks everything that can be checked at once, and starts the worker."""
         try:
-            self._configure()
+            with self._changing:
+                self._configure()
         except ConfigError as error:
-            self._config_error = str(error)
+            self._without_session = (PlannerState.FAULT, str(error))
             self.get_logger().error(f"cannot configure: {error}")
             self._release()
             return FAILURE
@@ -136,27 +150,32 @@ class PlannerNode(LifecycleNodeMixin, Node):
     @_logged
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Ends the worker in the background."""
+        self._without_session = NOT_CONFIGURED
         self._release()
         return super().on_cleanup(state)
 
     @_logged
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Ends everything, from any state."""
+        """Ends everything, from any state. The process stays, and says so."""
+        self._without_session = (PlannerState.WAITING, "shut down: end the process, start it anew")
         self._release()
         return super().on_shutdown(state)
 
     @_logged
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """After a bug in a transition: back to unconfigured, with nothing left running."""
-        self.get_logger().error("a transition failed unexpectedly; back to unconfigured")
-        self._config_error = "a transition failed unexpectedly; see the log"
+        """After a bug in a transition: back to unconfigured, with nothing left running. Where
+        that fails too, the node is finalized, and its worker ends all the same."""
+        words = f"a transition from {state.label} failed unexpectedly; its log says why"
         self._release()
         super().on_error(state)
+        self._without_session = (PlannerState.FAULT, f"{words}; configure the node again")
+        self.get_logger().error(f"{words}; back to unconfigured")
         return SUCCESS
 
     def close(self) -> None:
         """Before the process ends: waits until no worker is left."""
-        self._release()
+        with contextlib.suppress(Exception):  # logged already; what matters is the workers
+            self._release()
         until_s = time.monotonic() + 3.0
         for session in self._ending:
             session.close(max(0.1, until_s - time.monotonic()))
@@ -170,7 +189,6 @@ class PlannerNode(LifecycleNodeMixin, Node):
                 f"worker_python '{python}' is no executable; give the path of a Python with "
                 "torch (`ros2 run rsd_planner setup_worker` makes one)."
             )
-        self._config_error = ""
         self._settings = settings
         self._session = PlanningSession(
             settings,
@@ -191,24 +209,29 @@ class PlannerNode(LifecycleNodeMixin, Node):
         )
 
     def _stop_ticks(self) -> None:
-        if self._tick_timer is not None:
-            self.destroy_timer(self._tick_timer)
-            self._tick_timer = None
-        if self._session is not None:
-            self._session.deactivate()
+        timer, self._tick_timer = self._tick_timer, None
+        try:
+            if timer is not None:
+                self.destroy_timer(timer)
+        finally:
+            self._source = None
+            if self._session is not None:
+                self._session.deactivate()
 
     def _release(self) -> None:
-        """Back to how it was before configure."""
-        self._stop_ticks()
-        session, self._session = self._session, None
-        if session is not None:
-            session.close(0.0)
-            self._ending = [*self._ending[-3:], session]
-        for part in (self._inputs, self._outputs):
-            if part is not None:
-                part.destroy()
-        self._inputs = self._outputs = None
-        self._settings = None
+        """Back to how it was before configure. Every part is tried, whatever another raises."""
+        with self._changing, contextlib.ExitStack() as parts:  # what is named last is done first
+            session, self._session = self._session, None
+            inputs, self._inputs = self._inputs, None
+            outputs, self._outputs = self._outputs, None
+            self._settings = None
+            for part in (outputs, inputs):
+                if part is not None:
+                    parts.callback(part.destroy)
+            if session is not None:
+                self._ending = [*self._ending[-3:], session]
+                parts.callback(session.close, 0.0)
+            parts.callback(self._stop_ticks)
         with self._complaints_lock:
             self._complaints.clear()
 
@@ -229,39 +252,48 @@ class PlannerNode(LifecycleNodeMixin, Node):
     def _watch(self) -> None:
         """Ten times a second on the steady clock, and at once when the source of the plan changes:
         status on news, and once a second anyway."""
-        session = self._session
+        now_ns = self._ros_now_ns()
+        self._wake_ticks(now_ns)
+        session, inputs = self._session, self._inputs
         health = session.watch() if session is not None else None
         with self._complaints_lock:
             reasons = list(self._complaints)
         if health is not None:
             state = health.state
             reasons = [*health.reasons, *reasons]
-        elif self._config_error:
-            state, reasons = PlannerState.FAULT, [self._config_error]
         else:
-            state, reasons = PlannerState.WAITING, ["not configured: configure the node"]
+            state, reason = self._without_session
+            reasons = [reason]
         now_s = time.monotonic()
         news = fingerprint(state, reasons, health)
         if news == self._published and now_s - self._published_s < STATUS_S:
             return
         self._published, self._published_s = news, now_s
-        now_ns = self._ros_now_ns()
-        topics = self._inputs.topics if self._inputs is not None else {}
+        topics = inputs.topics if inputs is not None else {}
         self._status_publisher.publish(status_message(now_ns, state, reasons, health, topics))
         name = self.get_fully_qualified_name().lstrip("/")
         self._diagnostics_publisher.publish(
             diagnostics_message(now_ns, name, state, reasons, health)
         )
 
+    def _wake_ticks(self, now_ns: int) -> None:
+        """A timer waits for its next time, also when the system's clock was put back by an hour
+        (of simulated time it learns by itself)."""
+        timer = self._tick_timer
+        if timer is not None and now_ns < self._watched_ns - STEP_BACK_S * NANOSECONDS:
+            timer.reset()
+        self._watched_ns = now_ns
+
     def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
-        try:
-            settings = self._schema.changed(parameters, self._settings)
-        except ConfigError as error:
-            return SetParametersResult(successful=False, reason=str(error))
-        if settings is not None and self._session is not None:
-            self._settings = settings
-            self._session.update(settings)
-        return SetParametersResult(successful=True)
+        with self._changing:
+            try:
+                settings = self._schema.changed(parameters, self._settings)
+            except ConfigError as error:
+                return SetParametersResult(successful=False, reason=str(error))
+            if settings is not None and self._session is not None:
+                self._settings = settings
+                self._session.update(settings)
+            return SetParametersResult(successful=True)
 
     def _complain(self, text: str) -> None:
         with self._complaints_lock:
@@ -282,6 +314,9 @@ class PlannerNode(LifecycleNodeMixin, Node):
 
 
 SWITCH_INTERVAL_S = 0.0005
+# Pictures are decoded in these threads: however many cameras there are, one must be left for
+# get_state. A thread is made when it is first needed.
+THREADS = 16
 
 
 def _spin(node: PlannerNode, executor: PatientExecutor) -> None:
@@ -310,7 +345,7 @@ def main(arguments: list[str] | None = None) -> int:
     # What was made until now lives for ever; collecting it again and again costs 10 ms a time.
     gc.collect()
     gc.freeze()
-    executor = PatientExecutor(num_threads=4)
+    executor = PatientExecutor(num_threads=THREADS)
     executor.add_node(node)
     try:
         _spin(node, executor)
@@ -319,6 +354,7 @@ def main(arguments: list[str] | None = None) -> int:
         executor.shutdown(timeout_sec=0.5)
         node.destroy_node()
         rclpy.try_shutdown()
+        gc.unfreeze()  # what is frozen never ends, and with it 70 MB would stay in /dev/shm
     return 0
 
 

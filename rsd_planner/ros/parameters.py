@@ -2,11 +2,13 @@
 
 A value of the wrong type or range at start must not end the node: it is remembered, and
 *configure* fails with it. Parameters that are not in the schema (use_sim_time, QoS
-overrides) are none of its business.
+overrides) are none of its business, but a misspelt setting is refused: its value would be
+ignored without a word.
 """
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,7 +22,12 @@ from rsd_planner.config import ConfigError, PlannerSettings, SettingInfo, settin
 __all__ = ["SettingsParameters"]
 
 POSES = "camera_poses"
+REMEDY = (
+    "takes effect at configure, and the node is configured: run the transitions deactivate (if "
+    "it is active) and cleanup first, set it, then configure again."
+)
 NO_POSE = [0.0] * 6
+NEARLY = 0.85  # as alike as validty_s and validity_s
 
 
 class SettingsParameters:
@@ -35,11 +42,11 @@ class SettingsParameters:
 
     def settings(self) -> PlannerSettings:
         """The present values, checked. Raises ConfigError."""
-        for complaint in self._complaints.values():
-            raise ConfigError(complaint)
+        self._raise_complaints()
         values = {name: _plain(self._node.get_parameter(name).value) for name in self._infos}
         checked = PlannerSettings.from_mapping(values)
         poses = {camera: self._camera_pose(camera) for camera in checked.all_cameras}
+        self._raise_complaints()
         values[POSES] = {camera: pose for camera, pose in poses.items() if pose != NO_POSE}
         return PlannerSettings.from_mapping(values)
 
@@ -51,19 +58,37 @@ class SettingsParameters:
         `present` are the settings in use, or None before configure. Raises ConfigError when
         a value is wrong, or when it cannot change while the node is configured.
         """
+        parameters = list(parameters)
         changes = {p.name: _plain(p.value) for p in parameters if p.name in self._infos}
-        if not changes:
+        poses = {p.name: p.value for p in parameters if p.name.startswith(f"{POSES}.")}
+        if not changes and not poses:
             return None
         base = present.to_mapping() if present else {}
         settings = PlannerSettings.from_mapping({**base, **changes})
-        fixed = [name for name in changes if not self._infos[name].dynamic]
+        for name, pose in poses.items():
+            PlannerSettings.from_mapping({POSES: {name.partition(".")[2]: _plain(pose)}})
+        fixed = [*(name for name in changes if not self._infos[name].dynamic), *poses]
         if present is not None and fixed:
-            raise ConfigError(
-                f"{fixed[0]} takes effect at configure; run the transition cleanup first."
-            )
-        for name in changes:
+            raise ConfigError(f"{fixed[0]} {REMEDY}")
+        for name in (*changes, *poses):
             self._complaints.pop(name, None)
         return settings
+
+    def _raise_complaints(self) -> None:
+        for complaint in self._complaints.values():
+            raise ConfigError(complaint)
+        for name in getattr(self._node, "_parameter_overrides", {}):  # rclpy tells nowhere else
+            if not self._node.has_parameter(name) and (meant := self._meant(name)):
+                raise ConfigError(
+                    f"There is no parameter '{name}'. Did you mean '{meant}'? Correct it where the "
+                    "node is started, and start it anew."
+                )
+
+    def _meant(self, name: str) -> str:
+        """The setting that a name is nearly; empty where it may be meant for another node."""
+        head = name.partition(".")[0]
+        near = difflib.get_close_matches(head, [*self._infos, POSES], n=1, cutoff=NEARLY)
+        return near[0] if near and near[0] != head else ""
 
     def _camera_pose(self, camera: str) -> list[float]:
         """A camera's pose parameter, which can be declared only once the camera is known."""
@@ -80,8 +105,8 @@ class SettingsParameters:
         try:
             self._node.declare_parameter(name, default, descriptor)
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-            self._complaints[name] = f"parameter {name}: {error}"
             self._node.declare_parameter(name, default, descriptor, ignore_override=True)
+            self._complaints[name] = f"parameter {name}: {error}"
 
 
 def _default(info: SettingInfo) -> Any:

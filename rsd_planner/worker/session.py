@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rsd_planner.config import ModelRequirements, PlannerSettings
 from rsd_planner.planning.checks import check_plan
@@ -64,7 +64,7 @@ class PlanningSession:
         clock: Callable[[], float] = time.monotonic,
         undisturbed: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self.settings = settings
+        self.settings = settings = _with_clean_hint(settings)
         self._undisturbed = undisturbed
         self._publish = publish
         self._ros_now_ns = ros_now_ns
@@ -117,7 +117,10 @@ class PlanningSession:
 
     def update(self, settings: PlannerSettings) -> None:
         """Takes the settings that may change while active."""
+        settings = _with_clean_hint(settings)
         with self._lock:
+            if settings.navigation != self.settings.navigation:
+                self._buffer.navigation = settings.navigation
             self.settings = settings
             self._buffer.settings = settings
             self._fallback.settings = settings
@@ -352,6 +355,10 @@ class PlanningSession:
         if now_ns == 0:
             return "use_sim_time is set but nothing publishes /clock"
         return "the ROS clock stands still: is the simulation or bag paused?"
+
+
+def _with_clean_hint(settings: PlannerSettings) -> PlannerSettings:
+    return replace(settings, navigation=_clean(settings.navigation))
 
 
 def _clean(text: str) -> str:

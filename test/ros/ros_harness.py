@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,17 @@ from test_config import write_checkpoint
 from rsd_planner.types import NANOSECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 40.0
+
+
+def crowding() -> float:
+    """How many times slower than alone this machine runs now; at least 1."""
+    wall, cpu = time.monotonic(), time.process_time()
+    while time.process_time() - cpu < 0.1:
+        pass
+    return max(1.0, (time.monotonic() - wall) / (time.process_time() - cpu))
+
+
+PATIENCE_S = 40.0 * crowding()
 TRANSITIONS = {
     "configure": Transition.TRANSITION_CONFIGURE,
     "activate": Transition.TRANSITION_ACTIVATE,
@@ -52,16 +62,24 @@ TRANSITIONS = {
 
 
 class Harness:
-    """Everything around one node process."""
+    """Everything around one node process. `program` is what runs instead of the plain node."""
 
-    def __init__(self, folder: Path, parameters: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        parameters: dict[str, Any],
+        program: Sequence[str] = ("-m", "rsd_planner.ros.node"),
+        environment: Mapping[str, str] | None = None,
+        name: str = "rsd_planner",
+    ) -> None:
         values = {
             "worker_python": write_fake_worker(folder),
             "model_path": str(write_checkpoint(folder / "model")),
             "period_s": 0.1,
+            "worker_start_timeout_s": 3600.0,  # on a crowded machine an import takes minutes
             **parameters,
         }
-        self.node_name = "/rsd_planner"
+        self.node_name = f"/{name}"
         params = folder / "params.yaml"
         params.write_text(yaml.safe_dump({self.node_name: {"ros__parameters": values}}))
         self.log = folder / "node.log"
@@ -80,22 +98,46 @@ class Harness:
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
         self._run(self._spin)
-        command = [sys.executable, "-m", "rsd_planner.ros.node", "--ros-args"]
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [*command, "--params-file", str(params)],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=ROOT,
-            )
-        self.wait(lambda: self._change.service_is_ready() and self._get.service_is_ready())
+        self._command = [sys.executable, *program, "--ros-args", "--params-file", str(params)]
+        self._command += ["-r", f"__node:={name}"]
+        self._environment = {**os.environ, **(environment or {})}
+        self.start_process()
+        try:
+            self.wait(lambda: self._change.service_is_ready() and self._get.service_is_ready())
+        except BaseException:
+            self.close()
+            raise
 
     # -- the node ----------------------------------------------------------------------
 
+    def start_process(self) -> None:
+        """The node, also once more after its end."""
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                self._command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                env=self._environment,
+            )
+
     def transition(self, name: str) -> bool:
+        return self.trigger(TRANSITIONS[name])
+
+    def trigger(self, number: int, label: str = "") -> bool:
+        """A transition by its number, or by its label where one is given."""
         request = ChangeState.Request()
-        request.transition.id = TRANSITIONS[name]
+        request.transition.id, request.transition.label = number, label
         return bool(self.call(self._change, request).success)
+
+    def trigger_at_once(self, numbers: Sequence[int]) -> list[bool]:
+        """Transitions asked for without waiting for the answers; the answers."""
+        futures = [
+            self._change.call_async(ChangeState.Request(transition=Transition(id=number)))
+            for number in numbers
+        ]
+        self.wait(lambda: all(future.done() for future in futures))
+        return [bool(future.result().success) for future in futures]
 
     def lifecycle_state(self) -> str:
         return str(self.call(self._get, GetState.Request()).current_state.label)
@@ -117,7 +159,8 @@ class Harness:
         """Configured, active, fed, and the first plan of the model has come."""
         assert self.transition("configure"), self.explain()
         assert self.transition("activate")
-        self.feed()
+        if not hasattr(self, "feeding"):
+            self.feed()
         self.wait(lambda: self.state() == PlannerStatus.ACTIVE)
 
     def recover(self) -> None:
@@ -239,7 +282,7 @@ class Harness:
                 self.process.kill()
                 self.process.wait()
         for thread in self._threads:
-            thread.join(5.0)
+            thread.join(PATIENCE_S)
         self._executor.shutdown()
         self.node.destroy_node()
         self.context.try_shutdown()
@@ -291,14 +334,6 @@ class Harness:
                 publish(time.time_ns())
             due = max(due + 1.0 / rate_hz, time.monotonic())
             time.sleep(max(0.0, due - time.monotonic()))
-
-
-def crowding() -> float:
-    """How many times slower than alone this machine runs now; at least 1."""
-    wall, cpu = time.monotonic(), time.process_time()
-    while time.process_time() - cpu < 0.1:
-        pass
-    return max(1.0, (time.monotonic() - wall) / (time.process_time() - cpu))
 
 
 def alive(pid: int) -> bool:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from fakes import FAIL_LOAD, LOAD_S
 
+from rsd_planner.config import SettingInfo, setting_infos
 from rsd_planner.types import NANOSECONDS
 
 pytest.importorskip("rclpy")
 pytest.importorskip("rsd_planner.msg")
 
 from nav_msgs.msg import Odometry
+from rcl_interfaces.srv import GetParameters, SetParametersAtomically
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from ros_harness import PATIENCE_S, Harness, alive, crowding, stamp_of
+from ros_harness import PATIENCE_S, ROOT, Harness, alive, crowding, stamp_of
 from rsd_planner.msg import PlannerStatus
 from sensor_msgs.msg import CompressedImage
 
@@ -94,6 +100,103 @@ def test_parameters_say_whether_they_may_change(start: Start) -> None:
     wrong = node.set_parameter("drafter", "previous_tic")
     assert "Did you mean 'previous_tick'" in wrong.reason
     assert not node.set_parameter("deadline_s", 100.0).successful
+
+
+def other_value(info: SettingInfo) -> Any:
+    """A value that is allowed and not the default."""
+    if info.name == "device":
+        return "cuda"
+    if info.choices:
+        return next(choice for choice in info.choices if choice != info.default)
+    if info.kind in ("int", "float"):
+        return info.low if info.default == info.high else info.high
+    kinds: dict[str, Any] = {"bool": not info.default, "str": "other", "list": ["other"]}
+    return kinds.get(info.kind, [0.1] * 6)
+
+
+def test_every_parameter_changes_while_active_or_says_what_to_do(start: Start) -> None:
+    node = start()
+    assert node.transition("configure"), node.explain()
+    assert node.transition("activate")
+    for info in setting_infos():
+        name = "camera_poses.front_wide" if info.kind == "poses" else info.name
+        result = node.set_parameter(name, other_value(info))
+        assert result.successful == info.dynamic, f"{name}: {result.reason}"
+        if not info.dynamic:
+            assert result.reason.startswith(f"{name} takes effect at configure")
+            assert "cleanup first" in result.reason
+    together = node.node.create_client(
+        SetParametersAtomically, f"{node.node_name}/set_parameters_atomically"
+    )
+    changes = [Parameter("validity_s", value=0.9), Parameter("drafter", value="none")]
+    request = SetParametersAtomically.Request(parameters=[c.to_parameter_msg() for c in changes])
+    assert not node.call(together, request).result.successful
+    asked = node.node.create_client(GetParameters, f"{node.node_name}/get_parameters")
+    answer = node.call(asked, GetParameters.Request(names=["validity_s", "drafter"]))
+    assert answer.values[0].double_value == 2.0
+    assert answer.values[1].string_value == "previous_tick"
+    assert node.transition("deactivate")
+    assert node.transition("cleanup")
+    assert node.set_parameter("drafter", "none").successful
+
+
+def test_a_hint_that_is_set_as_parameter_holds_at_once(start: Start) -> None:
+    node = start()
+    node.start_planning()
+    assert node.set_parameter("navigation", "raise").successful
+    node.wait(lambda: "the fake planner raises" in node.reasons())
+    assert node.set_parameter("navigation", "").successful
+    node.wait(lambda: node.state() == PlannerStatus.ACTIVE)
+
+
+def test_a_misspelt_parameter_is_not_ignored(start: Start) -> None:
+    node = start(validty_s=0.3, robot_description="of another node")
+    assert not node.transition("configure")
+    node.wait(lambda: "'validty_s'. Did you mean 'validity_s'?" in node.reasons())
+
+
+def test_a_bad_camera_pose_fails_configure_each_time_and_can_be_mended(start: Start) -> None:
+    node = start(**{"camera_poses.front_wide": [1.0] * 5})
+    for _ in range(2):
+        assert not node.transition("configure")
+        node.wait(lambda: "six numbers" in node.reasons())
+    assert not node.set_parameter("camera_poses.front_wide", [1.0] * 7).successful
+    assert node.set_parameter("camera_poses.front_wide", [1.0] * 6).successful
+    assert node.transition("configure"), node.explain()
+
+
+def autostart(node: Harness) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "rsd_planner.ros.autostart", node.node_name]
+    command += ["--timeout", str(PATIENCE_S)]
+    return subprocess.Popen(
+        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def test_autostart_brings_it_up_also_after_a_respawn_and_gives_up_where_it_must(
+    start: Start,
+) -> None:
+    node = start()
+    both = [autostart(node), autostart(node)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert node.lifecycle_state() == "active"
+    node.process.kill()
+    node.process.wait()
+    node.start_process()  # as launch does with use_respawn
+    assert autostart(node).wait() == 0
+    node.wait(lambda: "front_wide: no message yet" in node.reasons())
+    assert node.trigger(7)
+    late = autostart(node)
+    assert late.wait() == 1
+    assert late.stdout is not None
+    assert "is finalized: end its process" in late.stdout.read()
+
+
+def test_autostart_says_when_the_node_refuses(start: Start) -> None:
+    process = autostart(start(model_path="/nowhere"))
+    assert process.wait() == 1
+    assert process.stdout is not None
+    assert "refused to configure; its log says why" in process.stdout.read()
 
 
 def test_jpeg_pictures_are_decoded(start: Start) -> None:

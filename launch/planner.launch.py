@@ -39,6 +39,9 @@ ARGUMENTS = {
         "Topics that end in /compressed switch the node to compressed images.",
     ),
     "odometry": ("", "Topic of the odometry (nav_msgs/Odometry)."),
+    "navigation": ("", "Topic of the route hint (std_msgs/String)."),
+    "remaps": ("", "Other names of topics: ~/output/path=/planning/path,~/output/status=/status ."),
+    "enclave": ("", "SROS2 enclave of the node; autostart takes <enclave>_autostart."),
     "dry_run": ("", "true publishes trajectory and path under ~/dry_run/ only."),
     "rviz": ("false", "Show the path, the overlay and the markers in RViz."),
 }
@@ -72,7 +75,7 @@ def start(context):
         namespace=value["namespace"],
         parameters=[value["params_file"], parameters],
         remappings=remappings,
-        ros_arguments=["--log-level", value["log_level"]],
+        ros_arguments=["--log-level", value["log_level"], *enclave(value["enclave"])],
         respawn=boolean("use_respawn", value["use_respawn"]),
         respawn_delay=2.0,
         output="screen",
@@ -80,14 +83,14 @@ def start(context):
     )
     actions = [*shared_memory_profile()]
     if boolean("autostart", value["autostart"]):
-        actions += autostart(node, value["namespace"])
+        actions += autostart(node, value["namespace"], value["enclave"])
     actions.append(node)
     if boolean("rviz", value["rviz"]):
         actions.append(rviz(value["namespace"], parameters["use_sim_time"]))
     return actions
 
 
-def autostart(node, namespace):
+def autostart(node, namespace, security):
     """Configure and activate whenever the process has started.
 
     Not by launch's own ChangeState events: after a crash the dead node's services stay known
@@ -96,22 +99,43 @@ def autostart(node, namespace):
 
     def on_start(event, context):
         name = "/" + "/".join(part for part in (namespace.strip("/"), NODE) if part)
-        return [Node(package=NODE, executable="autostart", arguments=[name], output="screen")]
+        return [
+            Node(
+                package=NODE,
+                executable="autostart",
+                arguments=[name],
+                ros_arguments=enclave(security and f"{security}_autostart"),
+                output="screen",
+            )
+        ]
 
     return [RegisterEventHandler(OnProcessStart(target_action=node, on_start=on_start))]
 
 
-def inputs(value):
-    """Remappings of the inputs, and the parameters that follow from them."""
-    remappings, parameters = [], {}
-    if value["odometry"]:
-        remappings.append(("~/input/odometry", value["odometry"]))
-    topics = {}
-    for entry in filter(None, (part.strip() for part in value["camera_map"].split(","))):
+def enclave(path):
+    """The ROS argument for a security enclave; none where it is not asked for."""
+    return ["--enclave", path] if path else []
+
+
+def pairs(argument, text, form):
+    """The entries of `a=b,c=d`."""
+    found = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
         name, equals, topic = (part.strip() for part in entry.partition("="))
         if not equals or not name or not topic:
-            raise RuntimeError(f"camera_map: '{entry}' is not of the form camera=/topic")
-        topics[name] = topic
+            raise RuntimeError(f"{argument}: '{entry}' is not of the form {form}")
+        found[name] = topic
+    return found
+
+
+def inputs(value):
+    """Remappings, and the parameters that follow from them."""
+    remappings, parameters = [], {}
+    for name in ("odometry", "navigation"):
+        if value[name]:
+            remappings.append((f"~/input/{name}", value[name]))
+    remappings += pairs("remaps", value["remaps"], "~/output/name=/topic").items()
+    topics = pairs("camera_map", value["camera_map"], "camera=/topic")
     check_cameras(topics, value["params_file"])
     compressed = {topic.endswith("/compressed") for topic in topics.values()}
     if len(compressed) == 2:

@@ -1,7 +1,7 @@
 """Replays a bag into the planner: ros2 launch rsd_planner replay.launch.py bag:=FOLDER
 
 Uses `ros2 bag play` (or `rsd play` with player:=rsd) on simulated time, and starts it once
-the node is active and `delay_s` has passed, in which the model loads.
+the node is active and its model warm. All arguments of planner.launch.py can be given too.
 """
 
 from pathlib import Path
@@ -14,11 +14,11 @@ from launch.actions import (
     IncludeLaunchDescription,
     OpaqueFunction,
     RegisterEventHandler,
-    TimerAction,
 )
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_ros.actions import Node
 
 from launch import LaunchDescription
 
@@ -30,7 +30,8 @@ ARGUMENTS = {
     "player": ("ros2bag", "ros2bag, or rsd where rosbag2 is not installed."),
     "rate": ("1.0", "Speed of the replay."),
     "loop": ("false", "Play it again and again."),
-    "delay_s": ("10.0", "Seconds before the bag starts; the model loads meanwhile."),
+    "load_timeout_s": ("120.0", "Seconds that the model may take to load."),
+    "play_remaps": ("", "Other names of the bag's topics: /odometry=/odom,/old=/new ."),
     "exit_at_end": ("true", "End when the bag has ended."),
     # What planner.launch.py takes, with the defaults of a replay.
     "params_file": (str(SHARE / "config" / "replay.yaml"), "Parameter file."),
@@ -53,7 +54,7 @@ def generate_launch_description():
 
 
 def play(context):
-    """The player, after the delay."""
+    """The player, once the planner is ready for it."""
     value = {name: context.launch_configurations[name] for name in ARGUMENTS}
     bag = Path(value["bag"]).expanduser()
     if not bag.exists():
@@ -66,10 +67,49 @@ def play(context):
         raise RuntimeError(f"player:={value['player']} must be ros2bag or rsd")
     if value["loop"].lower() in ("true", "1", "yes"):
         command.append("--loop")
+    renamed = remaps(value["play_remaps"])
+    if value["player"] == "rsd":
+        command += [word for pair in renamed for word in ("--remap", pair)]
+    elif renamed:
+        command += ["--remap", *renamed]
     player = ExecuteProcess(cmd=command, output="screen")
-    actions = [TimerAction(period=float(value["delay_s"]), actions=[player])]
+    namespace = context.launch_configurations.get("namespace", "").strip("/")
+    waiter = Node(
+        package="rsd_planner",
+        executable="wait_warm",
+        arguments=[
+            "/" + "/".join(filter(None, (namespace, "rsd_planner"))),
+            "--timeout",
+            str(float(value["load_timeout_s"])),
+        ],
+        output="screen",
+    )
+    starts = OnProcessExit(target_action=waiter, on_exit=once_warm(player))
+    actions = [RegisterEventHandler(starts), waiter]
     if value["exit_at_end"].lower() in ("true", "1", "yes"):
         end = EmitEvent(event=Shutdown(reason="the bag has ended"))
         handler = OnProcessExit(target_action=player, on_exit=[end])
         actions.insert(0, RegisterEventHandler(handler))
     return actions
+
+
+def once_warm(player):
+    """What follows on the end of the waiting: the player, or the end where the planner failed."""
+
+    def on_exit(event, context):
+        if event.returncode == 0:
+            return [player]
+        return [EmitEvent(event=Shutdown(reason="the planner did not get ready"))]
+
+    return on_exit
+
+
+def remaps(text):
+    """`a=b,c=d` as the players want it: `a:=b`."""
+    found = []
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        old, equals, new = (part.strip() for part in entry.partition("="))
+        if not equals or not old or not new:
+            raise RuntimeError(f"play_remaps: '{entry}' is not of the form /old=/new")
+        found.append(f"{old}:={new}")
+    return found

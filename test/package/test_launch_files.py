@@ -10,15 +10,17 @@ import pytest
 
 pytest.importorskip("launch_ros.actions", reason="the launch system is not installed")
 
-from launch.actions import DeclareLaunchArgument, RegisterEventHandler
-from launch_ros.actions import LifecycleNode
+from launch.actions import DeclareLaunchArgument, EmitEvent, RegisterEventHandler
+from launch.substitutions import LocalSubstitution
+from launch.utilities import perform_substitutions
+from launch_ros.actions import LifecycleNode, Node
 
 from launch import LaunchContext, LaunchDescription
 
 FOLDER = Path(__file__).resolve().parents[2] / "launch"
 EXPECTED = {
     *("namespace", "params_file", "use_sim_time", "log_level", "autostart", "use_respawn"),
-    *("model_path", "camera_map", "dry_run", "rviz"),
+    *("model_path", "camera_map", "dry_run", "rviz", "odometry", "navigation", "remaps", "enclave"),
 }
 
 
@@ -97,6 +99,90 @@ def test_own_dds_profile_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FASTRTPS_DEFAULT_PROFILES_FILE")
     monkeypatch.delenv("FASTDDS_DEFAULT_PROFILES_FILE", raising=False)
     assert len(module.shared_memory_profile()) == 1
+
+
+def test_topics_are_renamed_and_a_security_enclave_is_passed_on() -> None:
+    module = load("planner")
+    value = {name: default for name, (default, _) in module.ARGUMENTS.items()}
+    value.update(odometry="/odom", navigation="/route", remaps="~/output/path=/path, /tf=/car/tf")
+    remappings, _ = module.inputs(value)
+    assert remappings == [
+        ("~/input/odometry", "/odom"),
+        ("~/input/navigation", "/route"),
+        ("~/output/path", "/path"),
+        ("/tf", "/car/tf"),
+    ]
+    with pytest.raises(RuntimeError, match="not of the form ~/output/name=/topic"):
+        started(remaps="path")
+    command = words(only_node(started(enclave="/car/planner")))
+    assert command[command.index("--enclave") + 1] == "/car/planner"
+    assert "--enclave" not in words(only_node(started()))
+
+
+def words(action: Any) -> list[str]:
+    """The command line of a node action, without what is known only when it runs."""
+    context = LaunchContext()
+    known = [w for w in action.cmd if not any(isinstance(s, LocalSubstitution) for s in w)]
+    return [perform_substitutions(context, word) for word in known]
+
+
+def played(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **arguments: str
+) -> tuple[list[str], Any, Any]:
+    """How replay.launch.py plays: the waiting command, the player, and what starts it."""
+    module = load("replay")
+    players: list[Any] = []
+    once_warm = module.once_warm
+    monkeypatch.setattr(module, "once_warm", lambda p: players.append(p) or once_warm(p))
+    context = LaunchContext()
+    defaults = {name: default or "" for name, (default, _) in module.ARGUMENTS.items()}
+    context.launch_configurations.update({**defaults, "bag": str(tmp_path), **arguments})
+    actions = list(module.play(context))
+    (waiter,) = [action for action in actions if isinstance(action, Node)]
+    assert players[0] not in actions, "not before the model is warm"
+    return words(waiter), players[0], once_warm(players[0])
+
+
+class Ended:
+    def __init__(self, returncode: int) -> None:
+        self.returncode = returncode
+
+
+@pytest.mark.parametrize(
+    ("player", "renamed"),
+    [
+        ("ros2bag", ["--remap", "/odometry:=/odom", "/a:=/b"]),
+        ("rsd", ["--remap", "/odometry:=/odom", "--remap", "/a:=/b"]),
+    ],
+)
+def test_a_bag_starts_when_the_model_is_warm(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, player: str, renamed: list[str]
+) -> None:
+    waiter, bag_player, on_exit = played(
+        monkeypatch,
+        tmp_path,
+        player=player,
+        rate="0.5",
+        loop="true",
+        namespace="car1",
+        play_remaps="/odometry=/odom,/a=/b",
+    )
+    assert "/car1/rsd_planner" in waiter
+    assert on_exit(Ended(0), LaunchContext()) == [bag_player]
+    command = [perform_substitutions(LaunchContext(), word) for word in bag_player.cmd]
+    assert str(tmp_path) in command
+    assert {"--clock", "--loop"} <= set(command)
+    assert command[command.index("--rate") + 1] == "0.5"
+    assert command[-len(renamed) :] == renamed
+    (end,) = on_exit(Ended(1), LaunchContext())
+    assert isinstance(end, EmitEvent), "a planner that does not get ready ends the launch"
+
+
+def test_a_wrong_renaming_of_the_bag_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(RuntimeError, match="not of the form /old=/new"):
+        played(monkeypatch, tmp_path, play_remaps="/odometry")
 
 
 def test_node_is_named_and_placed() -> None:

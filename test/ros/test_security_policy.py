@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("rsd_planner.msg")
 
-from ros_harness import Harness
+from ros_harness import ROOT, Harness
 
 POLICY = Path(__file__).resolve().parents[2] / "config" / "sros2" / "policy.xml"
 # Only with use_sim_time, only where tf2 is installed, and services that older distributions lack.
@@ -33,9 +35,9 @@ KINDS = (
 )
 
 
-def allowed(group: str, way: str, item: str) -> set[str]:
+def allowed(group: str, way: str, item: str, node: str = "rsd_planner") -> set[str]:
     root = ElementTree.parse(POLICY).getroot()
-    found = root.findall(f".//profile[@node='rsd_planner']/{group}[@{way}='ALLOW']/{item}")
+    found = root.findall(f".//profile[@node='{node}']/{group}[@{way}='ALLOW']/{item}")
     return {(e.text or "").replace("~/", "/rsd_planner/") for e in found}
 
 
@@ -49,3 +51,24 @@ def test_the_policy_is_that_of_the_running_node(start: Any) -> None:
         print(way, sorted(used))
         assert used - listed == set(), f"{way}: used and not allowed"
         assert listed - used <= SOMETIMES, f"{way}: allowed and never used"
+
+
+@pytest.mark.ros
+def test_the_policy_is_that_of_autostart(start: Any) -> None:
+    node: Harness = start()
+    command = [sys.executable, "-m", "rsd_planner.ros.autostart", "/nobody", "--timeout", "3600"]
+    process = subprocess.Popen(command, cwd=ROOT)
+    name = f"rsd_planner_autostart_{process.pid}"
+
+    def used(method: str) -> set[str]:
+        found = getattr(node.node, method)(name, "/")
+        return {topic.replace("/nobody/", "/rsd_planner/") for topic, _ in found}
+
+    try:
+        node.wait(lambda: name in node.node.get_node_names())
+        node.wait(lambda: used(KINDS[-1][-1]))
+        for group, way, item, method in KINDS:
+            assert used(method) == allowed(group, way, item, "rsd_planner_autostart"), way
+    finally:
+        process.kill()
+        process.wait()

@@ -5,15 +5,20 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from drives import START_NS, state_at
-from hypothesis import given, settings
+import pytest
+from drives import START_NS, picture, state_at
+from feasible import assert_followable
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from results import T0_NS, result_at, straight
+from session_bench import Bench
 
 from rsd_planner.config import PlannerSettings
 from rsd_planner.planning.checks import check_plan
+from rsd_planner.planning.ego_history import yaw_of
 from rsd_planner.planning.fallback import Fallback, Followable
-from rsd_planner.types import NANOSECONDS, EgoState, PlanSource
+from rsd_planner.types import NANOSECONDS, EgoState, PlanSource, Trajectory
+from rsd_planner.worker.client import Outcome, WorkerPhase
 
 MS = 1_000_000
 SETTINGS = PlannerSettings.from_mapping({})
@@ -143,3 +148,141 @@ def test_whatever_arrives_what_is_followed_is_fresh_and_feasible(
             assert followed.path.time_ns[0] > now
             off = followed.path.position_m[0] - ego.position_m
             assert np.linalg.norm(off[:2]) < 1.5 + 1.0
+
+
+class Car:
+    """Follows what a session publishes, as a perfect controller would; drives on without it."""
+
+    def __init__(self, bench: Bench, speed_mps: float) -> None:
+        self.bench = bench
+        self.state = ego_at(bench.now_ns, linear_mps=np.array([speed_mps, 0.0, 0.0]))
+        self.line: np.ndarray | None = None  # (n, 5): seconds, x, y, yaw, speed
+        self.followed: Followable | None = None
+
+    def drive(self, seconds: float, camera: bool = True) -> None:
+        for _ in range(round(seconds * 50)):
+            self.bench.now_ns += 20 * MS
+            self.bench.steady_s += 0.02
+            self.move()
+            self.bench.session.add_state(self.state, "odom", "base_link")
+            if camera and self.bench.now_ns % (100 * MS) == 0:
+                self.bench.session.add_frame(picture("front_wide", self.bench.now_ns))
+
+    def move(self) -> None:
+        x, y, _ = self.state.position_m
+        yaw, speed = yaw_of(self.state.orientation_xyzw), float(self.state.linear_mps[0])
+        rate = 0.0
+        if self.line is None:
+            x, y = x + 0.02 * speed * np.cos(yaw), y + 0.02 * speed * np.sin(yaw)
+        else:
+            now_s = (self.bench.now_ns - START_NS) / NANOSECONDS
+            x, y, new_yaw, speed = (
+                float(np.interp(now_s, self.line[:, 0], self.line[:, i])) for i in range(1, 5)
+            )
+            rate, yaw = (new_yaw - yaw) / 0.02, new_yaw
+        self.state = EgoState(
+            self.bench.now_ns,
+            np.array([x, y, 0.0]),
+            np.array([0.0, 0.0, np.sin(yaw / 2), np.cos(yaw / 2)]),
+            np.array([speed, 0.0, 0.0]),
+            np.array([0.0, 0.0, rate]),
+        )
+
+    def follow(self) -> None:
+        """Takes what was published since, and holds every piece of it to the rules."""
+        bench, session = self.bench, self.bench.session
+        for output in bench.out:
+            assert_followable(output.followable, self.state, bench.now_ns, session.settings)
+            self.followed = output.followable
+            path = output.followable.path.after(bench.now_ns)
+            now = [(bench.now_ns - START_NS) / NANOSECONDS, *self.state.position_m[:2]]
+            now += [yaw_of(self.state.orientation_xyzw), float(self.state.linear_mps[0])]
+            seconds = (path.time_ns - START_NS) / NANOSECONDS
+            rows = np.column_stack([seconds, path.position_m[:, :2], path.yaw_rad, path.speed_mps])
+            self.line = np.vstack([now, rows])
+            self.line[:, 3] = np.unwrap(self.line[:, 3])
+        bench.out.clear()
+
+    def tick(self, answer: str, bend_1pm: float = 0.0, acceleration: float = 0.0) -> None:
+        """One tick, and what becomes of its question."""
+        client = self.bench.client
+        self.bench.session.tick()
+        self.follow()
+        if client.phase is not WorkerPhase.BUSY or answer == "none":
+            return
+        if answer in ("late", "lost"):
+            client.answer(Outcome[answer.upper()])
+            client.phase = WorkerPhase.READY
+        else:
+            speed = float(self.state.linear_mps[0])
+            client.answer(spoil=lambda _: bent(speed, bend_1pm, acceleration, answer == "bad"))
+        self.follow()
+
+
+def bent(speed: float, curvature_1pm: float, acceleration: float, bad: bool) -> Trajectory:
+    """A plan along an arc; a bad one goes the way of the plan but with a leap in it."""
+    plan = straight(speed, acceleration)
+    along = plan.position_m[:, 0]
+    turn = curvature_1pm * along
+    if abs(curvature_1pm) > 1e-6:
+        x, y = np.sin(turn) / curvature_1pm, (1 - np.cos(turn)) / curvature_1pm
+    else:
+        x, y = along, np.zeros(64)
+    position = np.stack([x, y + 30.0 * (bad & (np.arange(64) > 20)), np.zeros(64)], axis=1)
+    return dataclasses.replace(
+        plan, position_m=position, heading_rad=turn, curvature_1pm=np.full(64, curvature_1pm)
+    )
+
+
+steps = st.tuples(
+    st.sampled_from(["plan", "plan", "plan", "bad", "late", "lost", "none", "silence", "jump"]),
+    st.floats(-0.25, 0.25),  # curvature
+    st.floats(-7.0, 5.0),  # acceleration
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.floats(0.0, 24.0),
+    st.lists(steps, max_size=20),
+    st.sampled_from(["camera", "none", "bad", "late", "lost"]),
+)
+@example(20.0, [("plan", 0.01, 2.0), ("jump", 0.0, 0.0), ("plan", 0.25, 0.0)], "camera")
+def test_a_car_that_follows_comes_to_stand_when_nothing_good_comes_any_more(
+    speed_mps: float, sequence: list[tuple[str, float, float]], end: str
+) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        bench = Bench(monkeypatch)
+        car = Car(bench, speed_mps)
+        car.drive(2.0)
+        for kind, curvature, acceleration in [("plan", 0.0, 0.0), *sequence]:
+            if kind == "jump":
+                bench.now_ns -= 2 * NANOSECONDS
+                car.line = car.followed = None
+            car.drive(0.1, camera=kind != "silence")
+            car.tick("plan" if kind in ("silence", "jump") else kind, curvature, acceleration)
+            if bench.client.phase is WorkerPhase.BUSY and kind != "none":
+                bench.client.phase = WorkerPhase.READY
+        assert_comes_to_stand(car, end)
+
+
+def assert_comes_to_stand(car: Car, end: str) -> None:
+    """A stop begins when the last plan's validity ends, and ends where braking says."""
+    waited = 0
+    while car.followed is not None and car.followed.source is not PlanSource.SAFE_STOP:
+        assert waited <= 11, "the validity and a tick"
+        car.drive(0.1, camera=end != "camera")
+        car.tick("none" if end == "camera" else end)
+        waited += 1
+    speed = float(car.state.linear_mps[0])
+    gentle_s = speed / SETTINGS.safe_stop_deceleration_mps2
+    for _ in range(int(10 * gentle_s) + 4):
+        car.drive(0.1, camera=end != "camera")
+        car.tick("none" if end == "camera" else end)
+        assert car.followed is None or car.followed.source is PlanSource.SAFE_STOP
+        assert float(car.state.linear_mps[0]) <= speed + 1e-6
+        speed = float(car.state.linear_mps[0])
+    assert speed < 0.3  # where a standing car that never had a plan gets none
+    there = car.state.position_m
+    car.drive(1.0)
+    assert np.linalg.norm(car.state.position_m - there) <= 0.3

@@ -19,7 +19,7 @@ from rosgraph_msgs.msg import Clock
 
 __all__ = ["BagPlayer", "PlaySettings"]
 
-_CLOCK_STEP_NS = 25_000_000
+_CLOCK_STEP_NS = 25_000_000  # of the bag; of the wall where the bag is played more slowly
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class BagPlayer(Node):
                 now_ns = start_ns + int((time.monotonic() - began) * 1e9 * self._settings.rate)
                 if self._clock_topic is not None and clock_ns <= min(now_ns, message.log_time_ns):
                     self._publish_clock(clock_ns)
-                    clock_ns += _CLOCK_STEP_NS
+                    clock_ns += int(_CLOCK_STEP_NS * min(1.0, self._settings.rate))
                     continue
                 if now_ns >= message.log_time_ns:
                     break

@@ -246,6 +246,8 @@ class PlanningSession:
 
     def _fall_back(self, now_ns: int, reasons: tuple[str, ...]) -> None:
         self._reasons = reasons
+        if self._frozen():
+            return  # the end of what is published would never come
         followable = self._fallback.decide(self._counts.tick, now_ns, self._buffer.newest_state)
         if followable is not None:
             self._publish(TickOutput(followable, None, self._buffer.odometry_frame))

@@ -150,6 +150,28 @@ def test_whatever_arrives_what_is_followed_is_fresh_and_feasible(
             assert np.linalg.norm(off[:2]) < 1.5 + 1.0
 
 
+@pytest.mark.parametrize("outcome", [Outcome.PLAN, Outcome.LATE, Outcome.LOST])
+def test_while_the_clock_stands_still_nothing_is_published(
+    monkeypatch: pytest.MonkeyPatch, outcome: Outcome
+) -> None:
+    bench = Bench(monkeypatch)
+    bench.drive(3.0)
+    bench.session.tick()
+    bench.client.answer()
+    bench.drive(0.1)
+    bench.session.tick()
+    bench.session.watch()
+    bench.steady_s += 1.0
+    published = len(bench.out)
+    bench.client.answer(outcome)
+    assert len(bench.out) == published
+    bench.client.phase = WorkerPhase.READY
+    bench.drive(0.2)
+    bench.session.tick()
+    bench.client.answer()
+    assert bench.sources()[-1] is PlanSource.MODEL
+
+
 class Car:
     """Follows what a session publishes, as a perfect controller would; drives on without it."""
 

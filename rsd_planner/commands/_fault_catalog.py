@@ -70,8 +70,8 @@ def _cameras(t: Timing) -> tuple[Fault, ...]:
         Fault(3, "stamps skewed between cameras", do.alter(second, do.shift_stamp(-0.7)),
               f"{order}|skewed stamps", FALLBACK, now, back),
         # The wrong message is the third one that is tampered with.
-        Fault(4, "frames out of order", do.out_of_order, order, GOES_ON, 2 * CAMERA_S + now,
-              t.two_ticks_s, hold_s=1.0),
+        Fault(4, "frames out of order", do.out_of_order, f"{first}.*{order}", GOES_ON,
+              2 * CAMERA_S + now, t.two_ticks_s, hold_s=1.0),
         Fault(5, "a JPEG that was cut", do.alter(first, do.cut), "was cut", FALLBACK, now, back),
         Fault(5, "a JPEG that cannot be decoded", do.alter(first, do.undecodable),
               f"{first}: the picture cannot be decoded", FALLBACK, now, back),
@@ -130,10 +130,10 @@ def _worker(t: Timing) -> tuple[Fault, ...]:
               t.unanswered_s, t.hang_s + t.restart_s, hold_s=0.5, seen=FALLBACK, sudden=True),
         Fault(16, "the worker is killed", do.kill, "SIGKILL", either, t.one_tick_s, t.restart_s,
               seen=FALLBACK, sudden=True),
-        # The next tick eats, and the memory is looked at now and then.
+        # A tick that eats, a look at the memory, the killing, and the next look at the status.
         Fault(16, "the worker holds too much memory", do.order(f"eat {EATEN_MB}"),
-              "worker_memory_limit_mb", either, MEMORY_S + t.two_ticks_s, t.restart_s,
-              seen=FALLBACK, needs="stand-in"),
+              "worker_memory_limit_mb", either, t.one_tick_s + MEMORY_S + t.two_ticks_s,
+              t.restart_s, seen=FALLBACK, needs="stand-in"),
     )  # fmt: skip
 
 

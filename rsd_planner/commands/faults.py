@@ -288,13 +288,16 @@ def verdict(
 
 
 def _detections(fault: Fault, rig: Any, since_s: float) -> list[tuple[float, str]]:
-    """When and in which words the fault was named first."""
+    """When and in which words the fault was named first; what was said before does not count."""
     pattern = re.compile(fault.says)
     found: list[tuple[float, str]] = []
     for kind, words in (("status", _status_words), ("diagnostics", _diagnostic_words),
                         ("reasoning", _text_words)):  # fmt: skip
+        before = [text for s in rig.seen(kind) if s.at_s < since_s for text in words(s.message)]
+        old = set(before) if kind == "diagnostics" else set()
         for seen in rig.seen(kind, since_s):
-            hit = next((text for text in words(seen.message) if pattern.search(text)), None)
+            new = (text for text in words(seen.message) if text not in old)
+            hit = next((text for text in new if pattern.search(text)), None)
             if hit is not None:
                 found.append((seen.at_s, hit))
                 break
@@ -308,7 +311,10 @@ def _status_words(message: Any) -> list[str]:
 def _diagnostic_words(message: Any) -> list[str]:
     texts = [status.message for status in message.status]
     return texts + [
-        pair.value for s in message.status for pair in s.values if pair.key.endswith("last_drop")
+        f"{pair.key}: {pair.value}"
+        for s in message.status
+        for pair in s.values
+        if pair.key.endswith("last_drop")
     ]
 
 

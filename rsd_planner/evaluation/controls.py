@@ -22,7 +22,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import (
     Qwen3VLForConditionalGeneration,
 )
 
-from rsd_planner.decoding.drafters.replica import REPLICA_FACTS, REPLICA_WEIGHTS
+from rsd_planner.decoding.drafters.replica import REPLICA_FACTS, REPLICA_WEIGHTS, require_fit
 from rsd_planner.decoding.drafters.resources import DrafterResources
 from rsd_planner.models.flat_rope import mrope_positions
 from rsd_planner.models.replica import ReplicaNet, load_net
@@ -61,12 +61,14 @@ def assistant_of(resources: DrafterResources) -> Assistant | None:
     """The checkpoint's replica as an assistant, or None where it has none.
 
     Raises:
-        ConfigError: its files are damaged.
+        ConfigError: its files are damaged, or made for another checkpoint.
     """
     weights, facts = (resources.find(name) for name in (REPLICA_WEIGHTS, REPLICA_FACTS))
     if weights is None or facts is None:
         return None
-    return replica_assistant(load_net(weights, facts).to(resources.device))
+    net = load_net(weights, facts)
+    require_fit(net.config, resources, weights)
+    return replica_assistant(net.to(resources.device))
 
 
 def replica_assistant(net: ReplicaNet) -> Assistant:

@@ -50,6 +50,7 @@ def config_for(checkpoint: Checkpoint, **others: object) -> ReplicaConfig:
 
 def net_for(checkpoint: Checkpoint, seed: int = 1, **others: object) -> ReplicaNet:
     """Random weights, larger than at initialisation so that its texts vary."""
+    torch.manual_seed(seed)
     net = ReplicaNet(config_for(checkpoint, **others))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -14,6 +14,7 @@ from rsd_planner.commands._drives import bundled_bag_path, open_drive
 from rsd_planner.commands._shard_drives import open_shards
 from rsd_planner.config import PlannerSettings, bundled_model_path
 from rsd_planner.decoding.drafters.none import NoDrafter
+from rsd_planner.errors import ConfigError
 from rsd_planner.evaluation.acceptance import Exactness, judge
 from rsd_planner.evaluation.benchmark import measure_drive, text_alone
 from rsd_planner.evaluation.controls import (
@@ -173,6 +174,8 @@ def test_a_checkpoint_without_a_replica_has_no_assistant(tiny, tmp_path):
     assert ASSISTED in controls.names
     plain, inputs = tiny.plain(tiny.observations[0])
     assert same(plain, controls.write(ASSISTED, inputs)[0])
+    with pytest.raises(ConfigError, match="`rsd train replica`"):
+        assistant_of(replace(resources, vocab_size=resources.vocab_size + 1))
 
 
 def test_controls_leave_the_module_as_it_was(bundled):

@@ -8,6 +8,7 @@ back to what still holds. It knows no earlier tick.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,10 +18,10 @@ from rsd_planner.decoding.drafters.resources import DrafterResources
 from rsd_planner.errors import ConfigError
 from rsd_planner.types import Decoded, Draft, DraftContext, Frame, SpanSource
 
-__all__ = ["REPLICA_FACTS", "REPLICA_REMEDY", "REPLICA_WEIGHTS", "ReplicaDrafter"]
+__all__ = ["REPLICA_FACTS", "REPLICA_WEIGHTS", "ReplicaDrafter", "require_fit"]
 
 REPLICA_WEIGHTS, REPLICA_FACTS = "replica.safetensors", "replica.json"
-REPLICA_REMEDY = "make it with `rsd train replica`"
+_REMEDY = "make it with `rsd train replica`"
 
 
 class Model(Protocol):
@@ -31,6 +32,32 @@ class Model(Protocol):
     def write(
         self, committed: Sequence[int], most: int
     ) -> tuple[tuple[int, ...], tuple[float, ...]]: ...
+
+
+class Facts(Protocol):
+    """What a replica's config says of its target."""
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def end_token(self) -> int: ...
+
+    @property
+    def visual_width(self) -> int: ...
+
+
+def require_fit(config: Facts, resources: DrafterResources, weights: Path) -> None:
+    """Refuse a replica of another target.
+
+    Raises:
+        ConfigError: vocabulary or vision tower are others; `weights` is named.
+    """
+    made_for = (config.vocab_size, config.end_token, config.visual_width)
+    if made_for != (resources.vocab_size, resources.end_token, resources.visual_width):
+        raise ConfigError(
+            f"{weights} was made for a checkpoint of another vocabulary or vision tower; {_REMEDY}."
+        )
 
 
 class ReplicaDrafter:
@@ -55,20 +82,14 @@ class ReplicaDrafter:
         """
         from rsd_planner.models.replica import load_replica
 
-        facts = resources.require(REPLICA_FACTS, REPLICA_REMEDY)
-        weights = resources.require(REPLICA_WEIGHTS, REPLICA_REMEDY)
+        facts = resources.require(REPLICA_FACTS, _REMEDY)
+        weights = resources.require(REPLICA_WEIGHTS, _REMEDY)
         if resources.encode is None:
             raise ConfigError(
                 "replica sees through its target's vision tower; build it with a planner."
             )
         model = load_replica(weights, facts, resources.device)
-        config = model.config
-        made_for = (config.vocab_size, config.end_token, config.visual_width)
-        if made_for != (resources.vocab_size, resources.end_token, resources.visual_width):
-            raise ConfigError(
-                f"{weights} was made for a checkpoint of another vocabulary or vision tower; "
-                f"{REPLICA_REMEDY}."
-            )
+        require_fit(model.config, resources, weights)
         return cls(model, resources.encode)
 
     def begin(self) -> None:

@@ -19,6 +19,7 @@ from rsd_planner.simulation.events.riders import CyclistAhead, FarRiders
 from rsd_planner.simulation.events.rules import GiveWayToOthers, LightPlan, SharpCurve
 from rsd_planner.simulation.events.things import ConesBeside
 from rsd_planner.simulation.events.way import Stretch, Way
+from rsd_planner.simulation.road import Ramp
 from rsd_planner.simulation.traffic import Start
 
 __all__ = ["draw_events"]
@@ -60,6 +61,12 @@ class _Draft:
         """About how fast the ego gets on, stops included."""
         return _PACE[stretch.edge.kind] * self.limits[stretch.edge.kind]
 
+    def is_beside(self, ramp: Ramp) -> bool:
+        """Whether the ego is in the lane that a ramp's lane ends into."""
+        beside = self.way.road.edge(ramp.beside_id)
+        lane = self.lane + self.way.road.path_lanes[ramp.beside_id]
+        return lane == beside.extra_lanes
+
     def place(self, from_m: float, before_m: float, after_m: float) -> Stretch | None:
         """Moves on to the next place that has so much of its edge around it."""
         for stretch in self.way.stretches:
@@ -83,7 +90,8 @@ def draw_events(
     while draft.at_m < min(end_m, way.length_m - 150.0):
         if places and draft.at_m > places[0][0] - 170.0:
             _, ramp = places.pop(0)
-            if draft.at_m < ramp.start_m - 20.0 and draft.lane == 0 and rng.random() < 0.9:
+            near = draft.at_m < ramp.start_m - 20.0
+            if near and draft.is_beside(ramp) and rng.random() < 0.9:
                 if draft.has_lead:
                     draft.events.append(LeadLeaves(draft.at_m - 40.0, rng))
                 draft.events.append(

@@ -62,8 +62,9 @@ class SuffixArray:
         self._order = _suffix_order(self._tokens[: len(flat)], longest)
         weights = np.repeat(np.asarray(counts, np.int64), [len(text) + 2 for text in texts])
         self._weight = np.concatenate([[0], np.cumsum(weights[self._order])]).tolist()
-        # Walks pass through the same large ranges again and again; small ones are cheap.
+        # Walks pass through the same ranges again and again.
         self._children = lru_cache(maxsize=1 << 14)(self._find_children)
+        self._following = lru_cache(maxsize=1 << 14)(self._find_following)
 
     def walk(self, context: Sequence[int]) -> _Range | None:
         """See `SuffixIndex`."""
@@ -76,7 +77,14 @@ class SuffixArray:
         return state
 
     def following(self, state: _Range) -> Mapping[int, float]:
+        """See `SuffixIndex`. Read-only: others are given the same mapping."""
+        return self._following(state)
+
+    def step(self, state: _Range, token: int) -> _Range | None:
         """See `SuffixIndex`."""
+        return self._children(state).get(token)
+
+    def _find_following(self, state: _Range) -> dict[int, float]:
         weight = self._weight
         return {
             token: weight[end] - weight[first]
@@ -84,12 +92,12 @@ class SuffixArray:
             if token >= 0
         }
 
-    def step(self, state: _Range, token: int) -> _Range | None:
-        """See `SuffixIndex`."""
-        return self._children(state).get(token)
-
     def _find_children(self, state: _Range) -> dict[int, _Range]:
         first, end, depth = state
+        only = int(self._tokens[self._order[first] + depth]) if first < end else _STOP
+        if first == end or only == int(self._tokens[self._order[end - 1] + depth]):
+            # Tokens ascend: if the ends are alike, all are.
+            return {only: (first, end, depth + 1)} if only != _STOP else {}
         column = self._tokens[self._order[first:end] + depth]  # ascending
         changes = np.flatnonzero(column[1:] != column[:-1]) + 1
         starts = [0, *changes.tolist()]
@@ -148,7 +156,10 @@ class RecentTexts:
         for start in range(len(text) + 1):
             node = self._root
             for token in self._texts[self._added][start : start + self._depth]:
-                node = node.children.setdefault(token, _Node())
+                child = node.children.get(token)
+                if child is None:
+                    child = node.children[token] = _Node()
+                node = child
                 node.weight = self._weight_now(node) + 1.0
                 node.newest = self._added
         forgotten = self._added - self._memory

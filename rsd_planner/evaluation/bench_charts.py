@@ -13,9 +13,11 @@ from rsd_planner.viz.words import in_words
 __all__ = [
     "COST_COLOURS",
     "PART_COLOURS",
+    "ROUTE_COLOURS",
     "acceptance_chart",
     "cost_charts",
     "drafter_colours",
+    "route_chart",
     "speedup_chart",
     "time_chart",
 ]
@@ -29,6 +31,13 @@ PART_COLOURS = (
     "var(--routine)",
     "color-mix(in srgb,var(--path) 55%,transparent)",
 )
+ROUTE_COLOURS = {
+    "previous_tick": "color-mix(in srgb,var(--routine) 50%,transparent)",
+    "routine": "var(--routine)",
+    "lookup": "#4fb3dd",
+    "corrected": "var(--deliberative)",
+    "undrafted": "color-mix(in srgb,var(--faint) 55%,transparent)",
+}
 COST_COLOURS = {
     "plain text": "var(--ink)",
     "drafted text": "var(--routine)",
@@ -73,6 +82,14 @@ def time_chart(times: Rows) -> str:
     """Where a tick's time goes, a bar for each drafter."""
     rows = [(in_words(r["drafter"]), [r[f"{part}_ms"] for part in PARTS]) for r in times]
     return stacked_bars(rows, PART_COLOURS, " ms")
+
+
+def route_chart(routes: Rows) -> str:
+    """Who wrote a text's tokens, a bar for each drafter: means over ticks."""
+    rows = [
+        (in_words(r["drafter"]), [r[route] / r["ticks"] for route in ROUTE_COLOURS]) for r in routes
+    ]
+    return stacked_bars(rows, tuple(ROUTE_COLOURS.values()))
 
 
 def acceptance_chart(acceptance: Rows, colours: Mapping[str, str]) -> str:

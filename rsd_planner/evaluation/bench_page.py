@@ -16,9 +16,11 @@ from markupsafe import Markup
 from rsd_planner.evaluation.bench_charts import (
     COST_COLOURS,
     PART_COLOURS,
+    ROUTE_COLOURS,
     acceptance_chart,
     cost_charts,
     drafter_colours,
+    route_chart,
     speedup_chart,
     time_chart,
 )
@@ -77,6 +79,7 @@ def write_bench_page(path: Path, tables: Mapping[str, Rows], subtitle: str, comm
         splits=[_split(name, rows, main, colours) for name in splits],
         parts=[{"name": p, "colour": c} for p, c in zip(PARTS, PART_COLOURS)],
         drafters=[{"name": in_words(n), "colour": c} for n, c in colours.items()],
+        routes=[{"name": in_words(n), "colour": c} for n, c in ROUTE_COLOURS.items()],
         sources=_sources(main["acceptance"]),
         costs=[
             {"title": title, "svg": Markup(svg)}
@@ -109,7 +112,22 @@ def _split(
         "time": _table(own, _PAGE_TIME),
         "times": Markup(time_chart(part["times"])),
         "acceptance": Markup(acceptance_chart(part["acceptance"], colours)),
+        "routes": Markup(route_chart(part["routes"])),
+        "drafting": _drafting(part["routes"]),
         "pairs": _matrix(part["pairs"]),
+    }
+
+
+def _drafting(routes: Rows) -> dict[str, Any]:
+    """What is drafted, verified and accepted in a tick, by who drafts."""
+    columns = ("forwards", "drafts", "drafted", "verified", "accepted")
+    return {
+        "columns": ["drafter", "forwards", "with a draft", "drafted", "verified", "accepted"],
+        "rows": [
+            [in_words(row["drafter"]), *(f"{row[c] / row['ticks']:.1f}" for c in columns)]
+            for row in routes
+            if row["drafts"]
+        ],
     }
 
 

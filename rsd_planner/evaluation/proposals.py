@@ -12,12 +12,24 @@ from typing import Any
 
 from rsd_planner.decoding import tree
 from rsd_planner.interfaces import Drafter
-from rsd_planner.types import Decoded, Draft, DraftContext, SpanSource
+from rsd_planner.types import Decoded, Draft, DraftContext, SpanKind, SpanSource
 
-__all__ = ["PLACES", "Listener", "Proposal", "Reached", "acceptance_rows", "reached"]
+__all__ = [
+    "PLACES",
+    "ROUTES",
+    "Listener",
+    "Proposal",
+    "Reached",
+    "acceptance_rows",
+    "reached",
+    "route_row",
+]
 
 # Places in a draft, from 0 on, that are counted together: first and last.
 PLACES = ((0, 0), (1, 1), (2, 3), (4, 7), (8, 15), (16, 31), (32, 511))
+# Who wrote a token of the text: a drafter from one of its sources, or the target, in the place of
+# a drafted token or where nothing was drafted.
+ROUTES = ("previous_tick", "routine", "lookup", "corrected", "undrafted")
 
 
 @dataclass(frozen=True)
@@ -114,3 +126,26 @@ def acceptance_rows(
         }
         for (source, group), (seen, good) in sorted(counts.items())
     ]
+
+
+def route_row(
+    name: str, split: str, ticks: Iterable[tuple[Sequence[Proposal], Decoded]]
+) -> dict[str, Any]:
+    """Counts of who wrote the text, and of what was drafted, verified and accepted for it.
+
+    `ticks` holds each tick's proposals and text. A controller shows in two places: forwards that
+    had no draft, and drafted tokens that were not verified.
+    """
+    row = dict.fromkeys(
+        ("ticks", "forwards", "drafts", "drafted", "verified", "accepted", *ROUTES), 0
+    )
+    for proposals, decoded in ticks:
+        row["ticks"] += 1
+        row["forwards"] += decoded.target_forwards
+        row["drafts"] += len(proposals)
+        row["drafted"] += sum(len(proposal.draft) for proposal in proposals)
+        row["verified"] += decoded.proposed
+        row["accepted"] += decoded.accepted
+        for source, kind in zip(decoded.sources, decoded.kinds, strict=True):
+            row[(source if kind is SpanKind.ACCEPTED else kind).name.lower()] += 1
+    return {"drafter": name, "split": split, **row}

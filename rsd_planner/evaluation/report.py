@@ -20,7 +20,7 @@ from rsd_planner.evaluation.acceptance import Exactness
 from rsd_planner.evaluation.benchmark import FLOOR, ORACLE, TickMeasurement
 from rsd_planner.evaluation.intervals import bootstrap
 from rsd_planner.evaluation.latency import bootstrap_ratio, percentile
-from rsd_planner.evaluation.proposals import acceptance_rows
+from rsd_planner.evaluation.proposals import acceptance_rows, route_row
 from rsd_planner.evaluation.trajectory import PathError
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "bench_tables",
     "edits",
     "pair_rows",
+    "route_rows",
     "time_rows",
 ]
 
@@ -155,7 +156,7 @@ def bench_tables(
 ) -> dict[str, list[dict[str, Any]]]:
     """All tables of drives that were measured with one rule at one rate.
 
-    `rows`, `pairs`, `times` and `acceptance`; every row says its rule and rate.
+    `rows`, `pairs`, `times`, `acceptance` and `routes`; every row says its rule and rate.
     """
     found: dict[str, list[dict[str, Any]]] = {}
     for split in splits:
@@ -164,6 +165,7 @@ def bench_tables(
             "pairs": pair_rows(drives, split=split, seed=seed),
             "times": time_rows(drives, split=split),
             "acceptance": accepted_rows(drives, split=split),
+            "routes": route_rows(drives, split=split),
         }
         found.setdefault("rows", []).extend(rows)
         how = {key: rows[0][key] for key in ("rule", "hz")} if rows else {}
@@ -235,6 +237,17 @@ def accepted_rows(drives: Sequence[Drive], *, split: str) -> list[dict[str, Any]
             ((t.proposals, t.decoded.tokens) for part in parts for t in part.ticks[name]),
         )
     ]
+
+
+def route_rows(drives: Sequence[Drive], *, split: str) -> list[dict[str, Any]]:
+    """Who wrote the text, for each drafter of ours."""
+    parts = [drive.of(split) for drive in drives]
+    rows = []
+    for name in (name for name in _names(drives, split) if name != FLOOR):
+        ticks = [t for part in parts for t in part.ticks[name] if not t.reasoning_only]
+        if ticks:
+            rows.append(route_row(name, split, ((t.proposals, t.decoded) for t in ticks)))
+    return rows
 
 
 def _names(drives: Sequence[Drive], split: str) -> list[str]:

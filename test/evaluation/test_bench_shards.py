@@ -16,6 +16,7 @@ from rsd_planner.config import PlannerSettings, read_requirements
 from rsd_planner.errors import CommandError, ConfigError
 from rsd_planner.evaluation.bench_page import write_bench_page
 from rsd_planner.evaluation.costs import cost_rows
+from rsd_planner.evaluation.proposals import ROUTES
 from rsd_planner.evaluation.report import ROW_FIELDS
 from rsd_planner.model_requirements import ModelRequirements
 from rsd_planner.training.data import DriveSet
@@ -159,6 +160,19 @@ def test_accepted_tokens_are_those_of_the_rows(benched):
     assert accepted > 0
 
 
+def test_every_token_of_the_text_has_a_writer(benched):
+    rows = {(r["hz"], r["split"], r["drafter"]): r for r in benched[0]["rows"]}
+    routes = {(r["hz"], r["split"], r["drafter"]): r for r in benched[0]["routes"]}
+    assert {name for _, _, name in routes} == {"none", "previous_tick", "oracle"}
+    for key, route in routes.items():
+        assert sum(route[name] for name in ROUTES) == rows[key]["tokens"]
+        assert route["forwards"] == rows[key]["target_forwards"]
+        assert route["verified"] >= route["accepted"] == route["previous_tick"] + route["lookup"]
+    plain = routes[5.0, "streaming", "none"]
+    assert plain["undrafted"] == rows[5.0, "streaming", "none"]["tokens"] > 0 == plain["drafts"]
+    assert routes[5.0, "streaming", "previous_tick"]["previous_tick"] > 0
+
+
 def test_the_page_shows_the_rows(benched):
     value, page = benched
     for name in ("previous tick", "transformers generate", "transformers prompt lookup", "floor"):
@@ -168,7 +182,8 @@ def test_the_page_shows_the_rows(benched):
     row = next(r for r in value["rows"] if r["drafter"] == "previous_tick")
     assert f">{row['speedup_reasoning']:.2f}×</td>" in page
     assert f"{row['changed_tokens']:.2f} tokens change" in page
-    assert page.count("<svg") == 3 * 3
+    assert "Who writes the text" in page and ">undrafted</span>" in page
+    assert page.count("<svg") == 3 * 4
     assert value["command"].split(" --model")[0] in page
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
 
@@ -186,10 +201,10 @@ def test_costs_grow_with_what_they_are_for(benched, planner, tmp_path):
     assert by["frames", 8]["prompt_tokens"] > by["frames", 1]["prompt_tokens"]
     assert by["cameras", 4]["prompt_tokens"] > by["cameras", 1]["prompt_tokens"]
     assert by["text", 64]["plain_ms"] > by["text", 8]["plain_ms"] > 0
-    tables = {key: benched[0][key] for key in ("rows", "pairs", "times", "acceptance")}
+    tables = {key: benched[0][key] for key in ("rows", "pairs", "times", "acceptance", "routes")}
     write_bench_page(tmp_path / "page.html", {**tables, "costs": rows}, "made", "rsd bench <x>")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 3 * 3 + 3
+    assert page.count("<svg") == 3 * 4 + 3
     assert "rsd bench &lt;x&gt;" in page
 
 

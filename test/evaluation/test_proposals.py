@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from rsd_planner.evaluation.proposals import Listener, Proposal, Reached, acceptance_rows, reached
-from rsd_planner.types import Draft, DraftContext, SpanSource
+from rsd_planner.evaluation.proposals import (
+    ROUTES,
+    Listener,
+    Proposal,
+    Reached,
+    acceptance_rows,
+    reached,
+    route_row,
+)
+from rsd_planner.types import Decoded, Draft, DraftContext, FinishReason, SpanKind, SpanSource
 
 OLD, NEW = SpanSource.PREVIOUS_TICK, SpanSource.ROUTINE
 TEXT = (5, 6, 7, 8, 9)
@@ -39,6 +47,21 @@ def test_rows_add_up_what_was_reached():
     assert [(r["first_place"], r["last_place"]) for r in rows] == [(0, 0), (1, 1), (2, 3), (4, 7)]
     assert (rows[1]["reached"], rows[1]["accepted"]) == (2, 1)
     assert {row["source"] for row in rows} == {"previous_tick"}
+
+
+def test_routes_say_who_wrote_and_what_was_not_verified():
+    kinds = (SpanKind.ACCEPTED, SpanKind.ACCEPTED, SpanKind.CORRECTED, SpanKind.UNDRAFTED)
+    told = Decoded(
+        (5, 6, 7, 8), (OLD, NEW, SpanSource.TARGET, SpanSource.TARGET), kinds,
+        FinishReason.COMPLETE, target_forwards=3, drafter_calls=2, proposed=4, accepted=2,
+    )  # fmt: skip
+    drafts = [Proposal(0, chain(5, 6, 1, 1, 1, 1))]
+    row = route_row("some", "novel", [(drafts, told), ([], told)])
+    assert {name: row[name] for name in ROUTES} == {
+        "previous_tick": 2, "routine": 2, "lookup": 0, "corrected": 2, "undrafted": 2,
+    }  # fmt: skip
+    assert (row["ticks"], row["forwards"], row["drafts"]) == (2, 6, 1)
+    assert (row["drafted"], row["verified"], row["accepted"]) == (6, 8, 4)
 
 
 class _Fixed:

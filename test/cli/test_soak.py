@@ -7,6 +7,7 @@ import itertools
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -213,6 +214,9 @@ def test_orphans_are_found_by_whose_workers_they_are() -> None:
     code = "import time; time.sleep(60)"
     child = subprocess.Popen([sys.executable, "-c", code, "--parent", "4194303"])
     try:
+        until_s = time.monotonic() + 60.0
+        while not workers_of(4194303) and time.monotonic() < until_s:
+            time.sleep(0.05)  # until the fork has become the program
         assert workers_of(4194303) == [child.pid]
         assert not workers_of(419430)
     finally:
@@ -226,7 +230,7 @@ def test_orphans_are_found_by_whose_workers_they_are() -> None:
 def killed(**changes: float) -> set[str]:
     killer = Killer(None, Hearing(), 6.0, 0.01)
     good = Kill(1, 10.0, 10 * S, fallback_s=0.001, recover_s=0.02, gone_s=0.005)
-    killer.kills = [good, replace(good, **changes)]  # type: ignore[arg-type]
+    killer.kills = [good, good, replace(good, **changes)]  # type: ignore[arg-type]
     return missed(killer.rows())
 
 

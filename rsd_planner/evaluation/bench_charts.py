@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rsd_planner.evaluation.benchmark import ORACLE
 from rsd_planner.evaluation.proposals import PLACES
 from rsd_planner.evaluation.report import PARTS
-from rsd_planner.viz.bars import Bar, Line, interval_bars, line_chart, stacked_bars
+from rsd_planner.viz.bars import Bar, Line, interval_bars, line_chart, round_up, stacked_bars
 from rsd_planner.viz.words import in_words
 
 __all__ = [
@@ -63,7 +64,11 @@ def drafter_colours(names: Iterable[str]) -> dict[str, str]:
 
 
 def speedup_chart(rows: Rows, colours: Mapping[str, str]) -> str:
-    """Speed-ups of reasoning with their intervals; a line where plain decoding is."""
+    """Speed-ups of reasoning with their intervals; a line where plain decoding is.
+
+    The axis is made for the drafters: an oracle's bar may end at its edge.
+    """
+    known = [row for row in rows if row["speedup_reasoning"] is not None]
     bars = [
         Bar(
             in_words(row["drafter"]),
@@ -72,10 +77,10 @@ def speedup_chart(rows: Rows, colours: Mapping[str, str]) -> str:
             row["ci95_high"],
             colours.get(row["drafter"], _QUIET),
         )
-        for row in rows
-        if row["speedup_reasoning"] is not None
+        for row in known
     ]
-    return interval_bars(bars, "×", mark=1.0)
+    drafted = [bar.value for bar, row in zip(bars, known) if row["drafter"] != ORACLE]
+    return interval_bars(bars, "×", mark=1.0, most=round_up(1.6 * max(drafted, default=1.0)))
 
 
 def time_chart(times: Rows) -> str:

@@ -43,22 +43,27 @@ def round_up(value: float) -> float:
     return next(step * power for step in (1, 2, 2.5, 5, 10) if value <= step * power * 1.0001)
 
 
-def interval_bars(bars: Sequence[Bar], unit: str = "", mark: float | None = None) -> str:
-    """Horizontal bars with whiskers; `mark` is a value to draw a line at."""
+def interval_bars(
+    bars: Sequence[Bar], unit: str = "", mark: float | None = None, most: float | None = None
+) -> str:
+    """Horizontal bars with whiskers; `mark` is a value to draw a line at.
+
+    Bars beyond `most` end there, so that one does not dwarf the others.
+    """
     # A whisker may be far longer than its bar: the axis is made for the bars.
-    most = round_up(1.15 * max([bar.value for bar in bars] + [0.0]))
+    most = most or round_up(1.15 * max([bar.value for bar in bars] + [0.0]))
     scale = (_WIDTH - _LEFT - _RIGHT) / most
     bottom = _TOP + _STEP * len(bars)
     parts = _grid(most, scale, bottom, unit)
     for index, bar in enumerate(bars):
         y = _TOP + _STEP * index
         parts.append(_label(bar.label, y))
-        wide = max(0.0, bar.value) * scale
+        wide = min(max(0.0, bar.value), most) * scale
         parts.append(
             f'<rect x="{_LEFT}" y="{y + 5}" width="{wide:.1f}" height="16" rx="2" '
             f'fill="{bar.colour}"/>'
         )
-        end = bar.value
+        end = min(bar.value, most)
         if bar.low is not None and bar.high is not None:
             low, high = (_LEFT + min(max(0.0, v), most) * scale for v in (bar.low, bar.high))
             parts.append(

@@ -11,13 +11,17 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from rsd_planner.build import build_planner
+from rsd_planner.build import build_planner, drafter_resources
 from rsd_planner.cli import main
 from rsd_planner.config import PlannerSettings
 from rsd_planner.decoding.decoder import DecodeLimits
+from rsd_planner.decoding.drafters.cascade import CascadeDrafter
 from rsd_planner.decoding.drafters.previous_tick import PreviousTickDrafter
+from rsd_planner.decoding.drafters.routine import RoutineDrafter
+from rsd_planner.decoding.drafters.suffix import SuffixDrafter
 from rsd_planner.evaluation.benchmark import OracleDrafter
 from rsd_planner.evaluation.known_texts import accepted_first, recite
+from rsd_planner.evaluation.proposals import Listener
 from rsd_planner.models.checkpoint import load_checkpoint
 from rsd_planner.models.presets import write_random_checkpoint
 from rsd_planner.models.routine import NOTHING
@@ -26,6 +30,7 @@ from rsd_planner.training.routine import SIZES, RoutineRun, known_ticks
 from rsd_planner.training.routine_examples import RoutineExamples, vocabulary_of
 from rsd_planner.training.runtime import Runtime
 from rsd_planner.training.target_texts import TargetTexts, target_texts
+from rsd_planner.types import SpanSource
 
 FRAMES, STEPS, MAX_TOKENS = 14, 60, 10
 SIZE = (32, 64)
@@ -138,6 +143,25 @@ def test_the_planner_drafts_with_what_was_learned(model: Path, work: Path, tmp_p
     planner = build_planner(PlannerSettings.from_mapping(settings))
     assert planner.drafter.name == "routine"
     planner.warm_up((32, 64))
+
+
+def test_the_cascade_asks_what_was_learned_for_every_draft(
+    model: Path, made: Path, work: Path
+) -> None:
+    checkpoint = load_checkpoint(model)
+    resources = replace(drafter_resources(checkpoint), folder=work / "drafters")
+    routine = Listener(RoutineDrafter.make(resources))
+    cascade = Listener(CascadeDrafter(SuffixDrafter(), foreseer=routine))
+    data = DriveSet(made / "heldout")
+    ticks = list(known_ticks(data, said_by(model, data, work), 0.1))
+    limits = DecodeLimits(checkpoint.codec.end, MAX_TOKENS, 48, resources.vocab_size)
+    sources: set[SpanSource] = set()
+    for tick, decoded in zip(ticks, recite(cascade, ticks, limits), strict=True):
+        assert decoded.tokens == tick.text
+        assert routine.noted[0].start == 0, "before any picture is encoded"
+        assert {one.start for one in routine.noted} <= {one.start for one in cascade.noted}
+        sources |= {source for one in cascade.noted for source in one.draft.sources}
+    assert {SpanSource.PREVIOUS_TICK, SpanSource.ROUTINE} <= sources
 
 
 # The target's texts

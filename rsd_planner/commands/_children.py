@@ -96,10 +96,11 @@ class Children:
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Children:
+        with contextlib.suppress(OSError):  # a courtesy, which must not keep anything from starting
+            sweep()
         _interrupted.clear()
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, _as_interrupt)
-        sweep()
         return self
 
     def start(
@@ -140,7 +141,8 @@ class Children:
         for child in self._children:
             child.end(signal.SIGKILL)  # also what a child may have left behind in its group
             child.reap()
-        sweep()
+        with contextlib.suppress(OSError):
+            sweep()
 
 
 _interrupted = threading.Event()

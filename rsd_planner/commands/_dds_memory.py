@@ -80,8 +80,9 @@ def files_of(pids: Iterable[int], folder: Path = SHARED_MEMORY) -> set[str]:
 
 
 def left_behind(names: Iterable[str], folder: Path = SHARED_MEMORY) -> list[str]:
-    """Those of the names whose owner is gone and whose memory is not."""
-    gone = {name for name, locks in _candidates(folder).items() if not _any_held(locks)}
+    """Those of the names whose owner is gone and whose memory is not, however young they are."""
+    found = _candidates(folder, unborn_s=0.0)
+    gone = {name for name, locks in found.items() if not _any_held(locks, unborn_s=0.0)}
     return sorted(name for name in names if name in gone and (folder / name).exists())
 
 
@@ -91,7 +92,7 @@ def _dead(folder: Path) -> list[tuple[str, list[Path]]]:
     return [(name, locks) for name, locks in found if "_port" not in name or name not in mapped]
 
 
-def _candidates(folder: Path) -> dict[str, list[Path]]:
+def _candidates(folder: Path, unborn_s: float = _UNBORN_S) -> dict[str, list[Path]]:
     """What may be dead of this user's, by name, with the lock files that guard it."""
     found: dict[str, list[Path]] = {}
     for file in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -101,18 +102,18 @@ def _candidates(folder: Path) -> dict[str, list[Path]]:
                 continue
             if match := _LOCK.fullmatch(file.name):
                 found.setdefault(match[1], []).append(file)
-            elif _PORT.fullmatch(file.name) and time.time() - status.st_mtime > _UNBORN_S:
+            elif _PORT.fullmatch(file.name) and time.time() - status.st_mtime >= unborn_s:
                 found.setdefault(file.name, [])
     return found
 
 
-def _any_held(locks: list[Path]) -> bool:
-    with _all_taken(locks) as taken:
+def _any_held(locks: list[Path], unborn_s: float = _UNBORN_S) -> bool:
+    with _all_taken(locks, unborn_s) as taken:
         return not taken
 
 
 @contextmanager
-def _all_taken(locks: list[Path]) -> Iterator[bool]:
+def _all_taken(locks: list[Path], unborn_s: float = _UNBORN_S) -> Iterator[bool]:
     """Whether all the locks could be had; they are ours until the end of the block."""
     with contextlib.ExitStack() as stack:
         try:
@@ -120,7 +121,7 @@ def _all_taken(locks: list[Path]) -> Iterator[bool]:
                 descriptor = os.open(file, os.O_RDONLY)
                 stack.callback(os.close, descriptor)
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if time.time() - os.fstat(descriptor).st_mtime < _UNBORN_S:
+                if time.time() - os.fstat(descriptor).st_mtime < unborn_s:
                     raise BlockingIOError
         except OSError:
             yield False
@@ -133,7 +134,8 @@ def _mapped(folder: Path) -> set[str]:
     names: set[str] = set()
     for maps in Path("/proc").glob("[0-9]*/maps"):
         with contextlib.suppress(OSError):
-            for line in maps.read_text().splitlines():
+            text = maps.read_text(encoding="utf-8", errors="surrogateescape")
+            for line in text.split("\n"):
                 path = line.split(maxsplit=5)[5:]
                 if path and path[0].startswith(f"{folder}/"):
                     names.add(Path(path[0]).name)

@@ -47,6 +47,16 @@ def test_children_end_with_the_block(tmp_path):
     assert child.code == -signal.SIGTERM
 
 
+def test_what_cannot_be_swept_stops_nothing(tmp_path, monkeypatch):
+    def sweep():
+        raise PermissionError("/dev/shm")
+
+    monkeypatch.setattr("rsd_planner.commands._children.sweep", sweep)
+    with Children(tmp_path) as children:
+        child = children.start("sleeper", SLEEPER)
+    assert child.code == -signal.SIGTERM
+
+
 def test_grandchildren_of_a_stubborn_child_end_too(tmp_path):
     with pytest.raises(RuntimeError, match="broken"), Children(tmp_path) as children:
         child = children.start("stubborn", STUBBORN)

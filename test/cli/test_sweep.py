@@ -75,6 +75,16 @@ def test_a_port_that_is_still_written_to_stays(tmp_path: Path) -> None:
     assert dead(tmp_path) == [PORT]
 
 
+def test_a_file_name_that_is_no_text_hides_nothing(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    odd.write_bytes(b"x")
+    make(tmp_path, PORT)
+    with odd.open("r+b") as file, mmap.mmap(file.fileno(), 0):
+        assert dead(tmp_path) == [PORT]
+        with (tmp_path / PORT).open("r+b") as port, mmap.mmap(port.fileno(), 0):
+            assert not dead(tmp_path)
+
+
 def test_a_port_that_nobody_ever_read_goes_too(tmp_path: Path) -> None:
     make(tmp_path, PORT).unlink()
     assert not dead(tmp_path)  # just made: its writer may be about to map it
@@ -86,7 +96,7 @@ def test_a_living_process_is_known_by_the_locks_that_it_holds(
     tmp_path: Path, held: list[int]
 ) -> None:
     hold(held, make(tmp_path, SEGMENT))
-    make(tmp_path, OTHER)
+    os.utime(make(tmp_path, OTHER))  # also what was made just before the end
     assert files_of([os.getpid()], tmp_path) == {SEGMENT}
     assert left_behind([SEGMENT, OTHER, PORT], tmp_path) == [OTHER]
 
@@ -108,9 +118,7 @@ def test_a_killed_participant_is_swept_and_a_living_one_goes_on(tmp_path: Path) 
         killed.end(9)
         killed.reap()
         assert set(left_behind(of_killed)) >= {n for n in of_killed if "_port" not in n}
-        assert "dead" in subprocess.check_output(
-            [sys.executable, "-m", "rsd_planner.cli", "sweep"], text=True
-        )
+        subprocess.run([sys.executable, "-m", "rsd_planner.cli", "sweep"], check=True)
         assert not [name for name in left_behind(of_killed) if "_port" not in name]
         assert files_of([living.pid]) == of_living
         assert all((Path("/dev/shm") / name).exists() for name in of_living)

@@ -2,8 +2,9 @@
 
 A ROS process with Fast DDS that is killed (SIGKILL, out of memory) cannot give its shared memory
 back: 70 MB each with the profile of this package. What living processes use is left alone, so
-this may be run at any time. The same is done by `fastdds shm clean` where the tools of Fast DDS
-are installed.
+this may be run at any time. Only processes in other containers that share this /dev/shm are not
+seen: there, run it while they are down. The same is done by `fastdds shm clean` where the tools
+of Fast DDS are installed.
 """
 
 from __future__ import annotations

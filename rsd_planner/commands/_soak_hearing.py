@@ -43,13 +43,14 @@ class Hearing:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.sources: Counter[int] = Counter()
+        self.judged: Counter[int] = Counter()  # those of the sources that came while judging
         self.recent: deque[tuple[float, int, int]] = deque(maxlen=RECENT)  # time, source, t0
         self.total_ms = array("f")
         self.alarms: list[Alarm] = []
         self.longest_silence_s = 0.0
         self.oldest_model_s = 0.0  # a plan's t0 against the wall clock, when it came
         self.longest_delay_s = 0.0
-        self.judging = False  # alarms and silences count from `judge` on
+        self.judging = False  # alarms, silences and shares count from `judge` on
         self.counts: dict[str, int] = {}
         self._alarm: Alarm | None = None
         self._last: tuple[int, int] | None = None
@@ -60,6 +61,7 @@ class Hearing:
         """From now on the node must be well."""
         with self._lock:
             self.judging = True
+            self.judged = Counter()
             self.longest_silence_s = self.longest_delay_s = self.oldest_model_s = 0.0
             self.alarms, self._alarm = [], None
 
@@ -75,6 +77,7 @@ class Hearing:
         with self._lock:
             self.sources[source] += 1
             self.recent.append((at_s, source, t0_ns))
+            self.judged[source] += self.judging
             if source == MODEL and self.judging:
                 self.oldest_model_s = max(self.oldest_model_s, (now_ns - t0_ns) / 1e9)
             if (t0_ns, tick) == self._last:

@@ -66,8 +66,12 @@ class Killer:
         pid = self._rig.worker_pid()
         if pid <= 0 or any(kill.pid == pid for kill in self.kills):
             return  # /diagnostics does not name the next one yet
-        self.kills.append(Kill(pid, time.monotonic(), time.time_ns()))
-        os.kill(pid, signal.SIGKILL)
+        kill = Kill(pid, time.monotonic(), time.time_ns())
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return  # it ended by itself, and /diagnostics does not say so yet
+        self.kills.append(kill)
         self._next_s += self._every_s
 
     def rows(self) -> list[Row]:
@@ -146,6 +150,7 @@ class Fuzz:
         """The node takes the pictures, or the clock, of this phase, and plans."""
         rig, raw = self._rig, phase == "raw"
         rig.set_parameter("use_sim_time", False)
+        since_s = time.monotonic()
         if rig.raw != raw:
             for name in ("deactivate", "cleanup"):
                 rig.transition(name)
@@ -153,7 +158,8 @@ class Fuzz:
             rig.raw = raw
             for name in ("configure", "activate"):
                 rig.transition(name)
-        if not rig.wait(rig.is_steady, READY_S * self._slack):
+            since_s = time.monotonic()  # what came before is of the old configuration
+        if not rig.wait(lambda: rig.is_steady(since_s), READY_S * self._slack):
             raise DemoError(f"the node does not plan before the {phase} messages: {rig.reasons()}")
         if phase == "clock":
             rig.set_parameter("use_sim_time", True)

@@ -20,7 +20,6 @@ RSS_GROWTH = 0.05
 MODEL_SHARE = 0.99
 LONGEST_WINDOW_S = 60.0
 MORE_DESCRIPTORS, MORE_THREADS = 2, 2  # what comes and goes, such as a file that is being read
-STATES_ALIVE = "RSDIW"
 
 
 @dataclass(frozen=True)
@@ -136,11 +135,12 @@ def plan_rows(
 ) -> list[Row]:
     """Whether the model planned all the time, and no tick went missing or was late unsaid.
 
-    Counts from the activation on, read after the deactivation: one tick may have been in flight.
+    Ticks count from the activation on, read after the deactivation: one may have been in flight.
+    The share of the model counts while the node was judged.
     """
-    trajectories = sum(hearing.sources.values())
+    trajectories = hearing.judged.total()
     models = max(hearing.sources[MODEL], len(hearing.total_ms))
-    share = 100.0 * hearing.sources[MODEL] / trajectories if trajectories else 0.0
+    share = 100.0 * hearing.judged[MODEL] / trajectories if trajectories else 0.0
     counts = hearing.counts
     told = counts.get("ticks_skipped", 0) + counts.get("ticks_late", 0) + rejected + models
     unsaid = max(0, counts.get("ticks_total", 0) - told - 1)
@@ -153,7 +153,7 @@ def plan_rows(
         Row("ticks", counts.get("ticks_total", 0)),
         Row(
             "plans of the model", share, 100 * MODEL_SHARE, "%", share >= 100 * MODEL_SHARE,
-            f"{hearing.sources[MODEL]} of {trajectories} trajectories",
+            f"{hearing.judged[MODEL]} of {trajectories} trajectories",
         ),
         bounded("false alarms", len(false), 0, "", false[0].reason if false else ""),
         bounded("messages refused", counts.get("dropped", 0), 0),

@@ -44,7 +44,6 @@ _STEADY_S = 30.0
 _SETTLE_S = 0.15  # messages that were on their way when the fault was detected
 _MENDED_S = 1.0  # until each input has sent a good message again
 _SOURCES = ("MODEL", "LAST_VALID", "SAFE_STOP")
-_ACTIVE = 2
 _STEADY = ("plain", "simulated")  # nodes that plan before the fault; others are hurt earlier
 
 
@@ -169,9 +168,9 @@ def _street() -> bytes:
     """The first picture of the bundled drive, which a real model can make something of."""
     from rsd_planner.bags import open_bag
     from rsd_planner.bags.messages import TYPES
+    from rsd_planner.commands._drives import bundled_bag_path
 
-    bag_path = Path(__file__).resolve().parents[2] / "assets" / "bags" / "street_30s"
-    with open_bag(bag_path) as bag:
+    with open_bag(bundled_bag_path()) as bag:
         raw = next(bag.messages([bag.image_topic("front_wide")]))
         message: Any = TYPES.deserialize_cdr(raw.data, raw.type_name)
         return bytes(message.data)
@@ -202,9 +201,9 @@ def _inflict(fault: Fault, drill: Drill, child: Child, slack: float) -> Row:
     """One fault from a steady node to a steady node."""
     rig = drill.rig
     steady = fault.node in _STEADY
-    if steady and not rig.wait(lambda: _is_steady(rig), _STEADY_S):
+    if steady and not rig.wait(rig.is_steady, _STEADY_S * slack):
         why = "it did not plan before the fault"
-        return verdict(fault, slack, -1.0, -1.0, (), _reasons(rig), why)
+        return verdict(fault, slack, -1.0, -1.0, (), rig.reasons(), why)
     if not steady:
         rig.transition("deactivate")
         rig.transition("cleanup")
@@ -229,21 +228,21 @@ def _inflict(fault: Fault, drill: Drill, child: Child, slack: float) -> Row:
     if fault.sudden:
         recover_s = _recovery(fault, rig, found[0][0] if found else began_s, began_s, slack)
     else:
-        ended_s = _end_of_cause(rig, ended_s)
+        ended_s = _end_of_cause(rig, ended_s, slack)
         recover_s = _recovery(fault, rig, ended_s, ended_s, slack)
     why = "" if finite else "a trajectory was not finite"
     why = why if child.code is None else f"the node died: {child.last_words()}"
     if fault.seen and not fault.seen & since_start:
         why = why or "the fallback never spoke"
-    said = found[0][1] if found else _reasons(rig)
+    said = found[0][1] if found else rig.reasons()
     return verdict(fault, slack, detect_s, recover_s, tuple(published), said, why)
 
 
-def _end_of_cause(rig: Any, stopped_s: float) -> float:
+def _end_of_cause(rig: Any, stopped_s: float, slack: float) -> float:
     """The first good message of the input that was tampered with last, or `stopped_s`."""
     if rig.hurt_s() is None:
         return stopped_s
-    rig.wait(lambda: rig.mended_s() is not None, _MENDED_S)
+    rig.wait(lambda: rig.mended_s() is not None, _MENDED_S * slack)
     return float(rig.mended_s() or stopped_s)
 
 
@@ -322,27 +321,14 @@ def _text_words(message: Any) -> list[str]:
     return [message.text]
 
 
-def _is_steady(rig: Any) -> bool:
-    """Active without a complaint, and the newest trajectory is the model's."""
-    status, trajectory = rig.newest("status"), rig.newest("trajectory")
-    if status is None or trajectory is None:
-        return False
-    return status.state == _ACTIVE and not status.reasons and trajectory.source == 0
-
-
 def _first_model(rig: Any, since_s: float) -> float | None:
     """When the first plan of the model came that is followed by no complaint."""
-    if not _is_steady(rig):
+    if not rig.is_steady():
         return None
     for seen in rig.seen("trajectory", since_s):
         if seen.message.source == 0:
             return float(seen.at_s)
     return None
-
-
-def _reasons(rig: Any) -> str:
-    status = rig.newest("status")
-    return "no status" if status is None else "; ".join(status.reasons) or "no reason"
 
 
 def _is_finite(trajectory: Any) -> bool:

@@ -116,6 +116,24 @@ class FaultRig:
         found = self.seen(kind)
         return found[-1].message if found else None
 
+    def is_steady(self, since_s: float = 0.0) -> bool:
+        """Whether the newest trajectory is the model's and the newest status is ACTIVE without a
+        reason, and both came since an instant."""
+        statuses, trajectories = self.seen("status", since_s), self.seen("trajectory", since_s)
+        if not statuses or not trajectories:
+            return False
+        status, trajectory = statuses[-1].message, trajectories[-1].message
+        return (
+            status.state == PlannerStatus.ACTIVE
+            and not status.reasons
+            and trajectory.source == PlannedTrajectory.MODEL
+        )
+
+    def reasons(self) -> str:
+        """What the newest status says."""
+        status = self.newest("status")
+        return "no status" if status is None else "; ".join(status.reasons) or "no reason"
+
     def forget(self) -> None:
         """Keeps only the newest message of each kind."""
         with self._lock:

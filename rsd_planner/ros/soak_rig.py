@@ -19,7 +19,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from rsd_planner.commands._looped_drive import LoopedDrive, Picture
 from rsd_planner.commands._soak_hearing import Hearing
-from rsd_planner.msg import DecodeStats, PlannedTrajectory, PlannerStatus
+from rsd_planner.msg import DecodeStats
 from rsd_planner.ros.conversions import stamp_ns, time_message
 from rsd_planner.ros.fault_rig import FaultRig
 from rsd_planner.types import EgoState
@@ -39,22 +39,6 @@ class SoakRig(FaultRig):
         self.target, self.camera = target, camera
         self.raw = False
         self.sent = {"odometry": 0, camera: 0}
-
-    def is_steady(self) -> bool:
-        """Whether the model plans and the newest status is ACTIVE without a reason."""
-        status, trajectory = self.newest("status"), self.newest("trajectory")
-        if status is None or trajectory is None:
-            return False
-        return (
-            status.state == PlannerStatus.ACTIVE
-            and not status.reasons
-            and trajectory.source == PlannedTrajectory.MODEL
-        )
-
-    def reasons(self) -> str:
-        """What the newest status says."""
-        status = self.newest("status")
-        return "no status" if status is None else "; ".join(status.reasons) or "no reason"
 
     def _publish_to(self) -> None:
         super()._publish_to()

@@ -37,7 +37,7 @@ from rsd_planner.planning.input_checks import pose_jumped
 from rsd_planner.types import EgoState
 
 ACTIVE, DEGRADED = 2, 3
-MODEL, LAST_VALID = 0, 1
+MODEL, LAST_VALID, SAFE_STOP = 0, 1, 2
 USAGE = Usage(100.0, 30, 20)
 S = 10**9
 
@@ -127,6 +127,22 @@ def test_seven_fallbacks_in_six_hundred_ticks_are_too_many(heard: Hearing) -> No
     for tick in range(601, 608):
         heard.note_trajectory(0.1 * tick, 0, 0, tick, LAST_VALID)
     assert judged(heard) == {"plans of the model"}
+
+
+def test_a_stop_while_the_model_loads_is_not_held_against_it(heard: Hearing) -> None:
+    hearing = Hearing()
+    for tick in range(50):
+        hearing.note_trajectory(0.1 * tick, 0, 0, tick, SAFE_STOP)
+    hearing.judge()
+    for tick in range(50, 150):
+        at_ns = tick * S // 10
+        hearing.note_trajectory(0.1 * tick, at_ns, at_ns, tick, MODEL)
+    hearing.note_status(15.0, status(ticks_total=100))
+    hearing.rest(15.0)
+    hearing.note_trajectory(15.1, 0, 0, 151, SAFE_STOP)
+    assert not judged(hearing)
+    row = next(r for r in plan_rows(hearing, 0, 1.0, 0.5) if r.measure == "plans of the model")
+    assert row.value == 100.0 and row.note == "100 of 100 trajectories"
 
 
 def test_an_alarm_is_false_unless_something_was_late(heard: Hearing) -> None:
@@ -254,6 +270,14 @@ def test_a_plan_of_what_was_seen_before_the_kill_is_no_recovery() -> None:
     hearing.note_trajectory(12.0, 12 * S, 12 * S - 1, 120, MODEL)
     killer._note(kill)
     assert kill.recover_s == pytest.approx(2.0) and kill.over
+
+
+def test_a_worker_that_ended_by_itself_is_no_kill() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    killer = Killer(SimpleNamespace(worker_pid=lambda: child.pid), Hearing(), 6.0, 1.0)
+    killer.look(7.0, 60.0)
+    assert not killer.kills
 
 
 # -- the command line ----------------------------------------------------------------------

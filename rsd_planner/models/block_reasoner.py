@@ -114,12 +114,13 @@ class BlockReasoner:
     def _agree(self, states: Tensor, given: Sequence[_Choice], before: int) -> list[_Choice]:
         """Choices that follow from each other, behind the given first ones of the block.
 
-        A round asks only where the token in front has changed.
+        A round asks only where the token in front has changed. What stands in front of all of
+        these is settled; once the candidate ends there, nobody needs the rest.
         """
         choices = [*given, *[_Choice()] * (states.shape[1] - len(given))]
         open_places = list(range(len(given), len(choices)))
         for _ in range(self.config.rounds if self.config.branch else 1):
-            if not open_places:
+            if not open_places or self._end_in(choices, open_places[0]) is not None:
                 break
             front = [choices[i - 1].token if i else before for i in open_places]
             every = len(open_places) == states.shape[1]
@@ -155,18 +156,22 @@ class BlockReasoner:
 
     def _cut(self, choices: Sequence[_Choice]) -> Candidate:
         """What is likely enough to be right so far."""
-        so_far, kept = 1.0, 0
-        for choice in choices:
+        end = self._end_in(choices, len(choices))
+        return Candidate(
+            tuple(self._ids[one.token] for one in choices[:end]),
+            tuple(one.chance for one in choices[:end]),
+        )
+
+    def _end_in(self, choices: Sequence[_Choice], settled: int) -> int | None:
+        """How many tokens a candidate has, if its first `settled` places say so."""
+        so_far = 1.0
+        for place, choice in enumerate(choices[:settled]):
             so_far *= choice.chance
             if so_far < self.config.least_chance or choice.token <= NOTHING:
-                break
-            kept += 1
+                return place
             if choice.token == self._end:
-                break
-        return Candidate(
-            tuple(self._ids[one.token] for one in choices[:kept]),
-            tuple(one.chance for one in choices[:kept]),
-        )
+                return place + 1
+        return None
 
 
 def save_block(stem: Path, net: BlockNet, card: Mapping[str, Any]) -> None:

@@ -122,7 +122,8 @@ class RoutineReasoner:
     ) -> tuple[list[int], list[float]]:
         """Tokens that follow from each other, and the chance of each.
 
-        A round asks only where the token in front has changed.
+        A round asks only where the token in front has changed. What stands in front of all of
+        these is settled; once the draft ends there, nobody needs the rest.
         """
         asked = states.shape[1]
         first = self.config.motion_tokens + start
@@ -130,6 +131,8 @@ class RoutineReasoner:
         chances = [0.0] * asked
         open_places = list(range(asked))
         for _ in range(self.config.rounds):
+            if not open_places or self._end_in(tokens, chances, open_places[0]) is not None:
+                break
             front = [tokens[i - 1] if i else before for i in open_places]
             every = len(open_places) == asked
             found = self._net.chances(
@@ -146,8 +149,6 @@ class RoutineReasoner:
                     changed.append(i + 1)
                 tokens[i], chances[i] = token, chance
             open_places = [i for i in changed if i < asked]
-            if not open_places:
-                break
         return tokens, chances
 
     def _old_at(self, place: int) -> int:
@@ -156,15 +157,19 @@ class RoutineReasoner:
     def _cut(
         self, tokens: list[int], chances: list[float]
     ) -> tuple[tuple[int, ...], tuple[float, ...]]:
-        so_far, kept = 1.0, 0
-        for token, chance in zip(tokens, chances):
-            so_far *= chance
-            if so_far < self.config.least_chance or token <= NOTHING:
-                break
-            kept += 1
-            if token == self._end:
-                break
-        return tuple(self._ids[token] for token in tokens[:kept]), tuple(chances[:kept])
+        end = self._end_in(tokens, chances, len(tokens))
+        return tuple(self._ids[token] for token in tokens[:end]), tuple(chances[:end])
+
+    def _end_in(self, tokens: list[int], chances: list[float], settled: int) -> int | None:
+        """How many tokens are drafted, if the first `settled` places say so."""
+        so_far = 1.0
+        for place in range(settled):
+            so_far *= chances[place]
+            if so_far < self.config.least_chance or tokens[place] <= NOTHING:
+                return place
+            if tokens[place] == self._end:
+                return place + 1
+        return None
 
 
 def save_routine(stem: Path, net: RoutineNet, card: Mapping[str, Any]) -> None:

@@ -36,8 +36,10 @@ STEPS = 16
 LONGEST = 40
 
 
-def net_for(vocabulary: Sequence[int], vocab_size: int = 400, **others: object) -> RoutineNet:
-    torch.manual_seed(1)
+def net_for(
+    vocabulary: Sequence[int], vocab_size: int = 400, seed: int = 1, **others: object
+) -> RoutineNet:
+    torch.manual_seed(seed)
     config = RoutineConfig(
         vocabulary=tuple(vocabulary),
         target_vocab_size=vocab_size,
@@ -107,6 +109,44 @@ def test_the_head_ends_in_tokens_that_follow_from_each_other() -> None:
     tokens, chances = once.write((), 0, 24)
     assert more.write((), 0, 24) == (tokens, chances)
     assert len(tokens) > 1
+
+
+@pytest.mark.parametrize("least", [0.0, 0.06, 0.4])
+def test_what_stands_behind_the_end_is_not_settled_for_nothing(
+    least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same drafts as by all rounds, in fewer of them."""
+    calls: list[int] = []
+    chances = RoutineNet.chances
+
+    def counting(self: RoutineNet, states: torch.Tensor, *others: object) -> torch.Tensor:
+        calls.append(states.shape[1])
+        return chances(self, states, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(RoutineNet, "chances", counting)
+    counts, rng = {True: 0, False: 0}, np.random.default_rng(3)
+    for seed in range(20):
+        net = net_for(range(10, 60), seed=seed, least_chance=least)
+        with torch.no_grad():
+            for table in (net.tokens, net.before):
+                table.weight.mul_(3.0)
+        text = rng.integers(10, 60, 20).tolist()
+        start = int(rng.integers(0, 12))
+        drafts = []
+        for stops in (True, False):
+            reasoner = RoutineReasoner(net)
+            if not stops:  # nothing is ever settled on the way
+                end_in = reasoner._end_in
+                reasoner._end_in = lambda tokens, chances, settled, end_in=end_in: (  # type: ignore
+                    end_in(tokens, chances, settled) if settled == len(tokens) else None
+                )
+            reasoner.read(np.ones(motion_width(STEPS), np.float32), text, [0.2] * 20, [1.0] * 20)
+            calls.clear()
+            drafts.append(reasoner.write(text[:start], 0, 24))
+            counts[stops] += len(calls)
+        assert drafts[0] == drafts[1]
+    assert counts[True] <= counts[False]
+    assert counts[True] < counts[False] or least == 0.0
 
 
 def test_a_draft_ends_where_it_is_too_unlikely() -> None:
@@ -246,6 +286,20 @@ def test_ticks_in_which_nobody_asked_have_passed_all_the_same() -> None:
     assert noting.since_m[-1] == pytest.approx([9.6] * 3)
     say(drafter, 12.4, (20, 21, 22))
     assert noting.old[-1] == ()
+
+
+def test_a_number_that_came_while_nobody_asked_is_as_old_as_it_is() -> None:
+    noting = Noting()
+    drafter = RoutineDrafter(noting)
+    say(drafter, 10.0, (20, 21, 22))
+    for number in (21, 31, 31):
+        drafter.begin()
+        drafter.end(Decoded((20, number, 22), (), (), FinishReason.COMPLETE, 1, 1, 0, 0))
+    say(drafter, 10.8, (20, 31, 22))
+    assert noting.old[-1] == (20, 31, 22)
+    assert noting.since_m[-1] == pytest.approx([6.4, 3.2, 6.4])
+    say(drafter, 11.0, (20, 31, 22))
+    assert noting.since_m[-1] == pytest.approx([8.0, 4.8, 8.0])
 
 
 def test_a_draft_after_a_rejection_goes_on_where_the_old_text_has_come_to() -> None:

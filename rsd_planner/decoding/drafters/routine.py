@@ -68,7 +68,7 @@ class RoutineDrafter:
         self._reasoner = reasoner
         self._told = Told()
         self._last_ns: int | None = None  # of the newest tick that was seen
-        self._unseen = 0  # ticks since, of which the text alone is known
+        self._unseen: list[tuple[int, ...]] = []  # texts of the ticks since, whose time is unknown
         self.chances: tuple[float, ...] = ()  # of the newest draft's tokens, each given its front
         self.begin()
 
@@ -110,29 +110,36 @@ class RoutineDrafter:
 
         A tick without a `propose` has no time: it counts as one of equally long ones.
         """
-        self._told.say(decoded.tokens)
         if self._t0_ns is None:
-            self._unseen += 1
+            self._unseen.append(decoded.tokens)
         else:
-            self._last_ns, self._unseen = self._t0_ns, 0
+            self._told.say(decoded.tokens)
+            self._last_ns = self._t0_ns
 
     def reset(self) -> None:
         """Forget the last text."""
         self._told.forget()
-        self._last_ns, self._unseen = None, 0
+        self._last_ns = None
+        self._unseen.clear()
 
     def _read(self, context: DraftContext) -> None:
         history, told = context.history, self._told
         gap_s, way_m = 0.0, 0.0
         if self._last_ns is not None:
-            ticks = self._unseen + 1
+            ticks = len(self._unseen) + 1
             gap_s = (history.t0_ns - self._last_ns) / NANOSECONDS / ticks
             if 0.0 <= gap_s <= LONGEST_GAP_S:
                 way_m = float(travelled_m(history.position_m, history.step_s, gap_s))
-                told.moved(ticks * gap_s, ticks * way_m)
+                for text in self._unseen:
+                    told.moved(gap_s, way_m)
+                    told.say(text)
+                told.moved(gap_s, way_m)
             else:
                 told.forget()
                 gap_s = 0.0
+        elif self._unseen:
+            told.say(self._unseen[-1])
+        self._unseen.clear()
         motion = motion_features(history.position_m, history.rotation, history.step_s, gap_s, way_m)
         self._reasoner.read(motion, told.tokens, told.since_s, told.since_m)
         self._alignment = PrefixAlignment(told.tokens)

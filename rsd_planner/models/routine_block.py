@@ -49,7 +49,7 @@ class BlockConfig:
     """Everything that a block drafter's file says beside its weights.
 
     Raises:
-        ValueError: `rope` is none of `ROPES`.
+        ValueError: `rope` is none of `ROPES`, or `taps` are not ascending layers of the target.
     """
 
     vocabulary: tuple[int, ...]  # the target's ids of the tokens from place 2 on
@@ -72,6 +72,10 @@ class BlockConfig:
     def __post_init__(self) -> None:
         if self.rope not in ROPES:
             raise ValueError(f"rope is {self.rope!r}, not one of {ROPES}")
+        # A tap notes states in the layers' order, whatever order they were asked for in.
+        layers = [layer for layer in range(self.target_layers) if layer in self.taps]
+        if not self.taps or list(self.taps) != layers:
+            raise ValueError(f"taps are {self.taps}, not ascending layers of {self.target_layers}")
 
     @property
     def size(self) -> int:

@@ -190,6 +190,44 @@ def test_a_draft_ends_where_it_is_too_unlikely(known: KnownFeatures) -> None:
     assert drafts[1] is None or len(drafts[1].tokens) < len(drafts[0].tokens)
 
 
+@pytest.mark.parametrize("branches", [1, 3])
+@pytest.mark.parametrize("least", [0.02, 0.2])
+def test_what_stands_behind_the_end_is_not_settled_for_nothing(
+    known: KnownFeatures, branches: int, least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same candidates as by all rounds, in fewer of them."""
+    calls: list[int] = []
+    logits = BlockNet.logits
+
+    def counting(self: BlockNet, states: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return logits(self, states, before)
+
+    monkeypatch.setattr(BlockNet, "logits", counting)
+    counts = {True: 0, False: 0}
+    for seed in range(20):
+        net = net_for(seed, least_chance=least, branches=branches, rounds=4)
+        found = []
+        for stops in (True, False):
+            reasoner = BlockReasoner(net)
+            if not stops:  # nothing is ever settled on the way
+                end_in = reasoner._end_in
+                reasoner._end_in = lambda choices, settled, end_in=end_in: (  # type: ignore
+                    end_in(choices, settled) if settled == len(choices) else None
+                )
+            calls.clear()
+            found.append(reasoner.write(Seen(known, PROMPT + seed % 9), 20 + seed, 8))
+            counts[stops] += len(calls)
+        assert found[0] == found[1]
+    assert counts[True] < counts[False]
+
+
+@pytest.mark.parametrize("taps", [(), (1, 0), (0, 0), (0, 2), (-1, 0)])
+def test_taps_are_ascending_layers_of_the_target(taps: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="not ascending layers of 2"):
+        net_for(taps=taps)
+
+
 def test_budget_and_unknown_tokens(known: KnownFeatures) -> None:
     reasoner = BlockReasoner(net_for())
     assert reasoner.write(Seen(known, PROMPT), 399, 0) == []

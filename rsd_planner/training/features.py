@@ -74,6 +74,9 @@ def _compute(vla: Vla, data: DriveSet, file: Path, runtime: Runtime) -> None:
 
 def _digest(visual: nn.Module, data: DriveSet) -> str:
     digest = hashlib.sha1(repr([(d.name, d.seed) for d in data.drives] + [len(data)]).encode())
+    # Drives that were made anew under the same seeds show other pictures.
+    for values in (data.stamps_ns, data.history_xyz, data.patch_bits):
+        digest.update(np.ascontiguousarray(values).tobytes())
     for value in visual.state_dict().values():
         digest.update(value.detach().cpu().numpy().tobytes())
     return digest.hexdigest()[:10]

@@ -158,6 +158,15 @@ def test_who_errs_more_often_than_not_is_no_longer_preferred() -> None:
     assert propose(cascade) == "at 7 km: go on$"
 
 
+def test_reset_forgets_who_was_right() -> None:
+    cascade = foreseen("at 7 km", "at 8 km")
+    cascade.reset()
+    replay(cascade, [ids("at 7 km: go on")])
+    cascade._foreseer = Foreseeing("at 8 km")
+    cascade.begin()
+    assert propose(cascade) == "at 7 km: go on$"
+
+
 def test_a_foreseen_token_is_its_own_and_the_rest_the_old_texts() -> None:
     context = DraftContext(Prompt(np.empty(0, np.int64), ()), standing(), (), 48)
     draft = foreseen("at 8 km").propose(context)

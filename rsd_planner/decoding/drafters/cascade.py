@@ -98,6 +98,7 @@ class CascadeDrafter:
         """Forget all earlier ticks."""
         for drafter in self._asked:
             drafter.reset()
+        self._record = _Record()
         self._last = ()
         self._follow(())
 

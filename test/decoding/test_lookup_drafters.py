@@ -141,13 +141,18 @@ def test_learned_texts_survive_the_file(tmp_path: Path) -> None:
     assert propose(drafter) == "b$"
 
 
-def test_learned_texts_are_read_once_for_all_drafters_of_a_checkpoint(tmp_path: Path) -> None:
+def test_texts_are_indexed_once_and_every_drafter_has_its_own_caches(tmp_path: Path) -> None:
     resources = DrafterResources(folder=tmp_path)
     path = write_texts(tmp_path, [ids("slow 20")])
     one, other = (make_drafter("suffix", resources) for _ in range(2))
     replay(one, [ids("keep 30")])
     assert propose(other) == "slow 20$", "what one of them saw in a run is its own"
-    assert one._learned is other._learned is not None
+    assert one._learned is not None and other._learned is not None
+    assert one._learned._order is other._learned._order
+    hits = [index._children.cache_info().hits for index in (one._learned, other._learned)]
+    propose(other, "slo")
+    after = [index._children.cache_info().hits for index in (one._learned, other._learned)]
+    assert after[0] == hits[0] and after[1] > hits[1], "who runs second has no help"
     write_texts(tmp_path, [ids("stop now")])
     os.utime(path, ns=(1, 1))  # whatever the file system's clock makes of it
     assert propose(make_drafter("suffix", resources)) == "stop now$"

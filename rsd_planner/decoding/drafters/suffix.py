@@ -57,7 +57,9 @@ class SuffixDrafter:
             ConfigError: the file of texts is damaged.
         """
         path = resources.find(TEXTS_FILE)
-        return cls(_learned(path, path.stat().st_mtime_ns) if path is not None else None)
+        if path is None:
+            return cls()
+        return cls(_learned(path, path.stat().st_mtime_ns).fresh())
 
     def begin(self) -> None:
         """Nothing to prepare."""
@@ -92,7 +94,7 @@ class SuffixDrafter:
 
 @lru_cache(maxsize=1)
 def _learned(path: Path, changed_ns: int) -> SuffixArray:
-    """The index of a file; drafters only read it, so those of one checkpoint share it."""
+    """The index of a file; drafters of one checkpoint share its arrays."""
     return SuffixArray(*read_texts(path))
 
 

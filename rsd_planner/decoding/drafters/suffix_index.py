@@ -7,6 +7,7 @@ begins with `START`, so that its opening has a context too.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
@@ -62,9 +63,13 @@ class SuffixArray:
         self._order = _suffix_order(self._tokens[: len(flat)], longest)
         weights = np.repeat(np.asarray(counts, np.int64), [len(text) + 2 for text in texts])
         self._weight = np.concatenate([[0], np.cumsum(weights[self._order])]).tolist()
-        # Walks pass through the same ranges again and again.
-        self._children = lru_cache(maxsize=1 << 14)(self._find_children)
-        self._following = lru_cache(maxsize=1 << 14)(self._find_following)
+        self._start_caches()
+
+    def fresh(self) -> SuffixArray:
+        """The same texts with caches of its own: nobody is quicker by what another one asked."""
+        other = copy.copy(self)
+        other._start_caches()
+        return other
 
     def walk(self, context: Sequence[int]) -> _Range | None:
         """See `SuffixIndex`."""
@@ -83,6 +88,11 @@ class SuffixArray:
     def step(self, state: _Range, token: int) -> _Range | None:
         """See `SuffixIndex`."""
         return self._children(state).get(token)
+
+    def _start_caches(self) -> None:
+        # Walks pass through the same ranges again and again.
+        self._children = lru_cache(maxsize=1 << 14)(self._find_children)
+        self._following = lru_cache(maxsize=1 << 14)(self._find_following)
 
     def _find_following(self, state: _Range) -> dict[int, float]:
         weight = self._weight

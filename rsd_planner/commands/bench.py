@@ -98,9 +98,10 @@ def run(arguments: argparse.Namespace) -> int:
     controls = _controls(planner) if arguments.controls else None
     tables: dict[str, list[dict[str, Any]]] = {}
     for rule in dict.fromkeys(arguments.rules or [arguments.rule]):
-        ruled = _with_rule(planner, _acceptance(arguments, rule))
+        acceptance = _acceptance(arguments, rule)
         beside = controls if rule == "greedy" else None
         for rate_hz in dict.fromkeys(arguments.hz):
+            ruled = [_with_rule(planner, _again(acceptance, arguments)) for _ in drives]
             measured = _measure(arguments, ruled, drives, drafters, beside, rate_hz)
             found = bench_tables(measured, arguments.splits, arguments.seed)
             _print(found["rows"], measured, rule, settings)
@@ -196,12 +197,13 @@ def _controls(planner: Planner) -> TransformersControls:
 
 def _measure(
     arguments: argparse.Namespace,
-    planner: Planner,
+    planners: Sequence[Planner],
     drives: Sequence[MeasurableDrive],
     drafters: Drafters,
     controls: TransformersControls | None,
     rate_hz: float,
 ) -> list[Drive]:
+    """The drives at one rate, each by its own planner."""
     from rsd_planner.commands._bench_drives import measure
     from rsd_planner.commands._measured import settings_of
     from rsd_planner.evaluation.benchmark import Sparsely
@@ -211,7 +213,7 @@ def _measure(
     every = Sparsely(arguments.sparsely, arguments.sparsely)
     return [
         measure(planner, drive, drafters, settings, rate_hz, limit, controls=controls, every=every)
-        for drive in drives
+        for planner, drive in zip(planners, drives, strict=True)
     ]
 
 
@@ -220,6 +222,11 @@ def _acceptance(arguments: argparse.Namespace, rule: str) -> Acceptance:
     from rsd_planner.commands._measured import settings_of
 
     return acceptance_of(settings_of(argparse.Namespace(**{**vars(arguments), "rule": rule})))
+
+
+def _again(rule: Acceptance, arguments: argparse.Namespace) -> Acceptance:
+    """The rule as at its beginning: one that draws makes a drive depend on those before it."""
+    return rule if rule.repeatable else _acceptance(arguments, rule.name)
 
 
 def _with_rule(planner: Planner, rule: Acceptance) -> Planner:

@@ -235,6 +235,20 @@ def test_mistakes_end_with_a_sentence(held_out, tiny_folder, tmp_path, capsys):
     assert "rsd data" in capsys.readouterr().err
 
 
+def test_a_drive_s_draws_do_not_depend_on_what_was_measured_before(
+    held_out, tiny_folder, tmp_path
+):
+    words = ["bench", "--drives", held_out, "--model", tiny_folder, "--limit", 1, "--ticks", 2]
+    words += ["--drafter", "previous_tick", "--rules", "rejection", "--splits", "streaming"]
+    found = []
+    for rates in ((5, 2.5), (2.5,)):
+        file = tmp_path / f"{len(rates)}.json"
+        assert main([str(word) for word in (*words, "--json", file, "--hz", *rates)]) == 0
+        rows = [row for row in json.loads(file.read_text())["rows"] if row["hz"] == 2.5]
+        found.append([(row["drafter"], row["tokens"], row["target_forwards"]) for row in rows])
+    assert found[0] == found[1]
+
+
 def test_sampled_texts_are_compared_where_they_are_repeatable(held_out, tiny_folder, tmp_path):
     words = ["bench", "--drives", held_out, "--model", tiny_folder, "--limit", 1, "--ticks", 2]
     words += ["--drafter", "previous_tick", "--rules", "coupled", "rejection", "--controls"]

@@ -9,7 +9,8 @@ the target's.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rsd_planner.decoding import tree
@@ -71,33 +72,42 @@ def decode(
             draft = _clean(drafter.propose(context), limits, len(committed))
             return control.choose(draft, len(committed))
 
-    watched: tuple[int, ...] = getattr(drafter, "feature_layers", ())
-    if watched:
-        target.watch(watched)
-    drafter.begin()
-    control.begin()
-    draft = propose()
-    step = (prefill or target.prefill)(prompt, draft)
-    timer.prefilled()
-    while True:
-        verdict = acceptance.accept(step, draft, len(text.tokens))
-        kept = text.commit(draft, verdict)
-        target.keep(kept)
-        control.verified(len(kept))
-        if text.finish_reason is not None:
-            break
-        draft = propose(step.features)
-        step = target.verify(text.tokens[-1], draft)
-        text.forwards += 1
-    if text.last_is_uncached:
-        target.close(text.tokens[-1])
-        text.forwards += 1
-    if watched:
-        target.watch(())
+    with _watched(target, drafter):
+        drafter.begin()
+        control.begin()
+        draft = propose()
+        step = (prefill or target.prefill)(prompt, draft)
+        timer.prefilled()
+        while True:
+            verdict = acceptance.accept(step, draft, len(text.tokens))
+            kept = text.commit(draft, verdict)
+            target.keep(kept)
+            control.verified(len(kept))
+            if text.finish_reason is not None:
+                break
+            draft = propose(step.features)
+            step = target.verify(text.tokens[-1], draft)
+            text.forwards += 1
+        if text.last_is_uncached:
+            target.close(text.tokens[-1])
+            text.forwards += 1
     decoded = text.result(timer)
     drafter.end(decoded)
     control.end(decoded.tokens)
     return decoded
+
+
+@contextmanager
+def _watched(target: Target, drafter: Drafter) -> Iterator[None]:
+    """The layers that a drafter asks for are watched; afterwards none are, whatever happened."""
+    layers: tuple[int, ...] = getattr(drafter, "feature_layers", ())
+    if layers:
+        target.watch(layers)
+    try:
+        yield
+    finally:
+        if layers:
+            target.watch(())
 
 
 @dataclass

@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scenes import MAX_TOKENS, Scripted, assert_same, observation, run
+from scenes import BUDGET, MAX_TOKENS, Scripted, assert_same, observation, run
 
+from rsd_planner.decoding.acceptance import Greedy
+from rsd_planner.decoding.decoder import DecodeLimits, decode
+from rsd_planner.interfaces import Drafter
 from rsd_planner.models.checkpoint import Checkpoint
 from rsd_planner.models.target import VlaTarget
 from rsd_planner.planning.prompt import make_prompt_builder
-from rsd_planner.types import Draft, DraftContext, SpanSource
+from rsd_planner.types import Decoded, Draft, DraftContext, SpanSource
 
 LAYERS = (0, 1)
 
@@ -30,6 +33,26 @@ class Reader(Scripted):
         self.committed.append(context.committed)
         self.shown.append(None if seen is None else (len(seen), *seen.rows(0)))
         return super().propose(context)
+
+
+class Unasked(Scripted):
+    """Notes whether it is shown anything."""
+
+    def __init__(self, drafts: list[tuple[int, ...]]) -> None:
+        super().__init__(drafts)
+        self.shown: list[object] = []
+
+    def propose(self, context: DraftContext) -> Draft:
+        self.shown.append(context.features)
+        return super().propose(context)
+
+
+def decode_on(target: VlaTarget, checkpoint: Checkpoint, drafter: Drafter) -> Decoded:
+    """A text by a target that may have written others before."""
+    scene = observation(1, 2)
+    limits = DecodeLimits(checkpoint.codec.end, MAX_TOKENS, BUDGET, target.vocab_size)
+    prompt = make_prompt_builder(checkpoint).build(scene)
+    return decode(target, drafter, Greedy(), prompt, scene.history, limits)
 
 
 def reference_states(checkpoint: Checkpoint, scene, text: tuple[int, ...]) -> torch.Tensor:
@@ -128,12 +151,28 @@ def test_logits_are_the_same_bits_with_and_without(tiny: Checkpoint, pictures: i
 def test_watching_changes_no_text_and_ends_with_it(tiny: Checkpoint) -> None:
     scene = observation(1, 2)
     plain = run(tiny, scene)
-    assert_same(plain, run(tiny, scene, Reader(mutilated(plain.decoded.tokens))))
-    silent = Scripted([])
-    seen = []
-    silent.propose = lambda context: (seen.append(context.features), Draft())[1]  # type: ignore
-    run(tiny, scene, silent, max_tokens=MAX_TOKENS)
-    assert set(seen) == {None}, "nobody asked"
+    reader = Reader(mutilated(plain.decoded.tokens))
+    assert_same(plain, run(tiny, scene, reader))
+    target = VlaTarget(tiny.vla, tiny.image_processor)
+    assert decode_on(target, tiny, reader).tokens == plain.decoded.tokens
+    unasked = Unasked([])
+    assert decode_on(target, tiny, unasked).tokens == plain.decoded.tokens
+    assert len(unasked.shown) > 1 and set(unasked.shown) == {None}, "nobody asked"
+
+
+def test_watching_ends_where_a_text_is_broken_off(tiny: Checkpoint) -> None:
+    class Broken(Reader):
+        def propose(self, context: DraftContext) -> Draft:
+            if context.committed:
+                raise ArithmeticError
+            return super().propose(context)
+
+    target = VlaTarget(tiny.vla, tiny.image_processor)
+    with pytest.raises(ArithmeticError):
+        decode_on(target, tiny, Broken([]))
+    unasked = Unasked([])
+    decode_on(target, tiny, unasked)
+    assert set(unasked.shown) == {None}
 
 
 def test_a_layer_that_is_not_there_is_named(tiny: Checkpoint) -> None:

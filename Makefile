@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PYTHON TORCH_INDEX
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint pytest bench faults soak clean distclean
+.PHONY: help setup build demo test lint pytest exhaustive bench faults soak clean distclean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 12
@@ -21,7 +21,7 @@ build: ## setup, and build the ROS package into install/
 demo: build ## play a recorded drive through the real node and watch it reason
 	@$(BIN)/rsd demo $(ARGS)
 
-test: build ## linters, types, import layers and all tests
+test: build ## linters, types, import layers and the tests
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory pytest
 
@@ -33,6 +33,10 @@ lint: ## ruff, mypy and import-linter (after make setup)
 
 pytest: ## the tests alone (after make build); ARGS="-k name" chooses
 	$(BIN)/python -m pytest $(ARGS)
+	@echo 'Longer soaks and rarer cases were left out: make exhaustive runs them.'
+
+exhaustive: build ## the tests that make test leaves out: longer soaks, rarer cases
+	$(BIN)/python -m pytest -m exhaustive $(ARGS)
 
 bench: build ## drafters and outside baselines on the same work: tables and a page
 	@$(BIN)/rsd bench --controls --sparsely 5 --costs --html out/bench/report.html \

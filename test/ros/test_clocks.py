@@ -128,7 +128,7 @@ def followed(node: Harness, seen: int) -> list[tuple[int, int, int]]:
     ]
 
 
-@pytest.mark.parametrize("rate", [0.1, 5.0])
+@pytest.mark.parametrize("rate", [pytest.param(0.1, marks=pytest.mark.exhaustive), 5.0])
 def test_at_any_rate_every_tick_of_simulated_time_plans(player: Player, rate: float) -> None:
     node = player.node
     begin_ns, seen = player.now_ns, len(node.messages("trajectory"))
@@ -136,7 +136,10 @@ def test_at_any_rate_every_tick_of_simulated_time_plans(player: Player, rate: fl
     player.play(rate, lambda: False, most_s=lasts_s)
     node.wait(lambda: len(node.messages("trajectory")) > seen + 2)
     plans = followed(node, seen)
-    assert {source for source, _, _ in plans} == {MODEL}
+    sources = [source for source, _, _ in plans]
+    # Five seconds in one: a moment without a core is half a second there, and no more than late.
+    assert sources.count(MODEL) >= (1.0 if rate <= 1 else 0.8) * len(sources)
+    assert SAFE_STOP not in sources
     assert all(0 < until - t0 <= 2 * NANOSECONDS for _, t0, until in plans)
     assert player.planned_since(begin_ns)
     status = node.wait_for_new("status")
@@ -172,10 +175,12 @@ def test_a_bag_that_loops_is_forgotten_each_time(player: Player) -> None:
         player.play(2.0, lambda: False, most_s=1.0)
 
 
-@pytest.mark.parametrize("jump_s", [30.0, -30.0, -0.3, 0.3])
+@pytest.mark.parametrize(
+    "jump_s", [-30.0, *(pytest.param(s, marks=pytest.mark.exhaustive) for s in (30.0, -0.3, 0.3))]
+)
 def test_a_jump_of_time_needs_no_help(player: Player, jump_s: float) -> None:
     node = player.node
-    player.play(1.0, lambda: False, at_s=100.0, most_s=2.5)
+    player.play(1.0, lambda: False, at_s=100.0, most_s=1.8)
     seen = len(node.messages("trajectory"))
     player.until_planned(1.0, at_s=player.second_since(BEGIN_NS) + jump_s)
     player.until_active(1.0)
@@ -192,14 +197,14 @@ def test_a_model_of_700_ms_at_10_hz_stays_active(player: Player) -> None:
     player.play(1.0, lambda: len(node.messages("reasoning")) > slow)
     seen, states = len(node.messages("trajectory")), len(node.messages("status"))
     skipped = node.newest("status").ticks_skipped
-    player.play(1.0, lambda: False, most_s=4.0)
+    player.play(1.0, lambda: False, most_s=3.0)
     plans = followed(node, seen)
-    assert len(plans) >= 3
+    assert len(plans) >= 2
     assert {source for source, _, _ in plans} == {MODEL}
     others = [m for m in node.messages("status")[states:] if m.state != PlannerStatus.ACTIVE]
     # A player without a core for half a second is a clock that stands.
     assert not [m.reasons for m in others if "stands still" not in "; ".join(m.reasons)]
-    assert node.wait_for_new("status").ticks_skipped > skipped + 10
+    assert node.wait_for_new("status").ticks_skipped > skipped + 8
 
 
 SHIM = r"""
@@ -246,7 +251,7 @@ class MovedClock:
         return REAL_NS() + self._seconds.value * NANOSECONDS
 
 
-@pytest.mark.parametrize("hours", [-1, 1])
+@pytest.mark.parametrize("hours", [-1, pytest.param(1, marks=pytest.mark.exhaustive)])
 def test_a_system_clock_that_is_put_back_or_forth_needs_no_help(
     tmp_path: Path, hours: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

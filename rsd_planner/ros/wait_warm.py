@@ -19,7 +19,7 @@ from rsd_planner.msg import PlannerStatus
 from rsd_planner.ros.lifecycle_client import LifecycleClient, TransitionError
 from rsd_planner.ros.qos import status_qos
 
-__all__ = ["main", "wait_until_warm"]
+__all__ = ["is_warm", "main", "wait_until_warm"]
 
 ANSWER_S = 1.0
 
@@ -43,16 +43,27 @@ def wait_until_warm(node: Node, target: str, timeout_s: float) -> None:
         if status.state == PlannerStatus.FAULT and reason != told:
             told = reason
             node.get_logger().warning(reason)
-        # Without a worker's generation it is what the node said before it was configured.
-        warm = status.worker_generation and status.state not in (
-            PlannerStatus.LOADING,
-            PlannerStatus.FAULT,
-        )
-        if warm and _is_active(client):
+        if is_warm(status) and _is_active(client):
             node.destroy_subscription(subscription)
             return
     last = "; ".join(seen[-1].reasons) if seen else "no status came"
     raise TransitionError(f"{target} was not ready within {timeout_s:g} s: {last}")
+
+
+def is_warm(status: PlannerStatus) -> bool:
+    """Whether the model is loaded, in whatever state the node is.
+
+    A moving car is braked while the model loads: only the reasons tell of it then. Without a
+    worker's generation it is what the node said before it was configured.
+    """
+    return bool(
+        status.worker_generation
+        and status.state not in (PlannerStatus.LOADING, PlannerStatus.FAULT)
+        and not any(
+            reason.startswith("the model is loading") or reason.endswith("(restarting)")
+            for reason in status.reasons
+        )
+    )
 
 
 def _is_active(client: LifecycleClient) -> bool:

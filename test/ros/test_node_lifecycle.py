@@ -28,6 +28,8 @@ from ros_harness import PATIENCE_S, ROOT, Harness, alive, crowding, stamp_of
 from rsd_planner.msg import PlannerStatus
 from sensor_msgs.msg import CompressedImage
 
+from rsd_planner.ros.wait_warm import is_warm
+
 pytestmark = pytest.mark.ros
 Start = Callable[..., Harness]
 
@@ -65,6 +67,10 @@ def test_transitions_go_round_twice_and_loading_delays_nothing(
         assert node.transition("cleanup")
         node.wait(lambda pid=pid: not alive(pid), 4.0 * crowding())
         node.wait(lambda: "not configured" in node.reasons())
+    loading = [m for m in node.messages("status") if any("is loading" in r for r in m.reasons)]
+    assert PlannerStatus.SAFE_STOP in {m.state for m in loading}
+    assert not any(is_warm(m) for m in loading)
+    assert {m.state for m in node.messages("status") if is_warm(m)} >= {PlannerStatus.ACTIVE}
     assert not node.transition("activate")
     assert node.transition("shutdown")
     assert node.lifecycle_state() == "finalized"

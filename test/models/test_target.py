@@ -14,6 +14,7 @@ from rsd_planner.models.flat_rope import mrope_positions
 from rsd_planner.models.presets import TINY, write_random_checkpoint
 from rsd_planner.models.target import VlaTarget
 from rsd_planner.models.vision_batch import BatchedTower
+from rsd_planner.models.vision_cache import VisionCache
 from rsd_planner.models.vla import run_text_stack
 from rsd_planner.types import Frame
 
@@ -79,6 +80,23 @@ def test_a_frame_is_encoded_once_and_alone(tiny: Checkpoint) -> None:
     assert torch.equal(alone.embeddings, together[1].embeddings)
     changed = Frame("front", 1, frames[2].image)
     assert target.encode((changed,))[0] is not together[1]
+
+
+def test_the_newest_frames_are_not_looked_at_twice(
+    tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = VlaTarget(tiny.vla, tiny.image_processor)
+    frames = tuple(Frame("front", i, image) for i, image in enumerate(images(2)))
+    looked = []
+    key = VisionCache.key
+    noting = staticmethod(lambda frame: (looked.append(frame), key(frame))[1])
+    monkeypatch.setattr(VisionCache, "key", noting)
+    first = target.encode(frames)
+    assert target.encode(frames) is first and len(looked) == 2
+    again = target.encode((frames[0], frames[1]))
+    assert len(looked) == 4 and again[0] is first[0]
+    target.forget_pictures()
+    assert target.encode(frames)[0] is not first[0]
 
 
 @pytest.fixture()

@@ -101,7 +101,9 @@ def test_each_state_allows_its_transitions_and_refuses_all_others(
     assert "Traceback" not in node.log.read_text()
 
 
-@pytest.mark.parametrize("state", ["unconfigured", "inactive"])
+@pytest.mark.parametrize(
+    "state", [pytest.param("unconfigured", marks=pytest.mark.exhaustive), "inactive"]
+)
 def test_shutdown_ends_everything_from_each_state(
     start: Callable[..., Harness], state: str
 ) -> None:
@@ -126,6 +128,7 @@ def test_a_transition_that_is_asked_for_twice_at_once_happens_once(node: Harness
     node.wait(lambda: len(children(node)) == 1)
 
 
+@pytest.mark.exhaustive
 def test_a_storm_of_transitions_leaves_a_node_that_plans(node: Harness) -> None:
     dice = random.Random(5)
     for _ in range(4):
@@ -176,7 +179,12 @@ def test_who_ends_a_transition_from_outside_gets_no_plan_without_a_configuration
     assert node.lifecycle_state() == "unconfigured"
 
 
-@pytest.mark.parametrize("name", ["configure", "activate", "deactivate", "cleanup", "shutdown"])
+RARER = ("configure", "deactivate", "cleanup", "shutdown")
+
+
+@pytest.mark.parametrize(
+    "name", ["activate", *(pytest.param(n, marks=pytest.mark.exhaustive) for n in RARER)]
+)
 def test_an_exception_in_a_transition_leaves_nothing_and_can_be_mended(
     node: Harness, name: str
 ) -> None:
@@ -214,6 +222,7 @@ def test_an_exception_in_error_processing_finalizes_and_ends_the_worker(tmp_path
         node.close()
 
 
+@pytest.mark.exhaustive
 def test_a_configure_without_file_descriptors_is_an_error_that_can_be_mended(
     node: Harness,
 ) -> None:
@@ -222,10 +231,12 @@ def test_a_configure_without_file_descriptors_is_an_error_that_can_be_mended(
     used = {int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir()}
     one_more = min(set(range(len(used) + 1)) - used) + 1  # a file can be read, no socket made
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (one_more, old[1]))
-    assert not node.trigger(CONFIGURE)
-    assert node.lifecycle_state() == "unconfigured"
-    node.wait(lambda: "failed unexpectedly" in node.reasons())
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, old)
+    try:
+        assert not node.trigger(CONFIGURE)
+        assert node.lifecycle_state() == "unconfigured"
+        node.wait(lambda: "failed unexpectedly" in node.reasons())
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, old)
     node.start_planning()
 
 
@@ -286,6 +297,7 @@ def test_transitions_go_on_while_the_worker_is_killed_again_and_again(
     node.wait(lambda: node.state() == PlannerStatus.ACTIVE)
 
 
+@pytest.mark.exhaustive
 def test_get_state_answers_while_every_camera_is_busy(node: Harness) -> None:
     cameras = [f"camera{number}" for number in range(8)]
     assert node.set_parameter("optional_cameras", cameras).successful

@@ -64,7 +64,7 @@ def target_labels(
     here = folder / f"logits_{checkpoint_digest(checkpoint.folder)}"
     drive = ticks.data.drive[ticks.said.frames]
     parts = [np.flatnonzero(drive == i) for i in range(len(ticks.data.drives))]
-    files = [here / f"{_key(ticks, part, i)}.npz" for i, part in enumerate(parts)]
+    files = [here / f"{_key(ticks, part, i, unwritable)}.npz" for i, part in enumerate(parts)]
     if runtime.is_first:
         here.mkdir(parents=True, exist_ok=True)
         missing = [i for i, file in enumerate(files) if not file.exists()]
@@ -78,12 +78,12 @@ def target_labels(
                 np.savez(out, tokens=tokens, log_chances=log_chances)
             os.replace(part_file, files[index])
     runtime.wait()
-    found = [np.load(file, allow_pickle=False) for file in files]
+    tokens_of, log_chances_of = zip(*map(_stored, files), strict=True)
     lengths = [len(text) for text in ticks.said.texts]
     return TargetLabels(
         np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        np.concatenate([one["tokens"] for one in found]),
-        np.concatenate([one["log_chances"] for one in found]),
+        np.concatenate(tokens_of),
+        np.concatenate(log_chances_of),
     )
 
 
@@ -161,10 +161,22 @@ class _Chances:
         return torch.log_softmax(logits, dim=-1)
 
 
-def _key(ticks: SaidTicks, part: NDArray[np.int64], drive: int) -> str:
+def _stored(file: Path) -> tuple[NDArray[np.int32], NDArray[np.float16]]:
+    """Tokens and log-chances of a drive."""
+    with np.load(file, allow_pickle=False) as stored:
+        return stored["tokens"], stored["log_chances"]
+
+
+def _key(
+    ticks: SaidTicks,
+    part: NDArray[np.int64],
+    drive: int,
+    unwritable: tuple[tuple[int, int], ...],
+) -> str:
     """What a drive's labels depend on besides the checkpoint."""
     frames = ticks.said.frames[part]
-    digest = hashlib.sha256(repr([ticks.said.texts[i] for i in part]).encode())
+    said = [ticks.said.texts[i] for i in part]
+    digest = hashlib.sha256(repr((said, unwritable, LIKELIEST)).encode())
     for values in (ticks.data.stamps_ns[frames], ticks.data.history_xyz[frames]):
         digest.update(np.ascontiguousarray(values).tobytes())
     return f"{ticks.data.drives[drive].name}_{digest.hexdigest()[:12]}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,14 +19,12 @@ from torch import Tensor
 from rsd_planner.decoding.drafters.replica import REPLICA_WEIGHTS
 from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint
 from rsd_planner.models.replica import ReplicaConfig, ReplicaNet, save_replica
-from rsd_planner.training.data import DriveSet
-from rsd_planner.training.features import cached_features
-from rsd_planner.training.loop import Metrics, Schedule, train
+from rsd_planner.training.drafter_run import DrafterRun, round_to_half
+from rsd_planner.training.loop import Metrics, train
 from rsd_planner.training.replica_examples import ReplicaBatch, SaidTicks
 from rsd_planner.training.replica_labels import TargetLabels, target_labels
 from rsd_planner.training.runtime import Runtime
 from rsd_planner.training.sampling import step_batches
-from rsd_planner.training.target_texts import checkpoint_digest, target_texts
 from rsd_planner.training.text_stack import last_states
 
 __all__ = ["SIZES", "ReplicaRun", "ReplicaSize", "Told", "count_forwards", "distillation"]
@@ -55,31 +52,19 @@ SIZES = {"mini": ReplicaSize(), "toy": ReplicaSize(32, 1, 2, 1, 12, 64, 8)}
 
 
 @dataclass(frozen=True)
-class ReplicaRun:
-    """A training run: the target, its drives, and where things go."""
+class ReplicaRun(DrafterRun):
+    """A training of the replica."""
 
-    model: Path  # the target's checkpoint
-    data: Path  # shards, in the folders `train` and `heldout`
-    folder: Path  # where the run keeps its state and what the target says
-    output: Path  # the folder of the drafter's files
-    steps: int
     rope: str = "mrope"
-    runtime: Runtime = field(default_factory=Runtime)
-    seed: int = 0
-    limit: int | None = None  # most training drives
-    held_out_limit: int | None = None
     size: ReplicaSize = field(default_factory=ReplicaSize)
-    learning_rate: float = 1.5e-3
-    save_every_s: float = 90.0
-    evaluations: int = 6
-    max_tokens: int = 64  # of a text
 
     def run(self) -> Metrics:
         """Train from where an earlier run stopped, write the files; the held-out scores."""
         checkpoint = load_checkpoint(self.model, str(self.runtime.device))
-        ticks = self._ticks(checkpoint, "train", self.limit)
-        held_out = self._ticks(checkpoint, "heldout", self.held_out_limit)
-        config = self._config(checkpoint)
+        ticks = self.ticks(checkpoint, "train")
+        held_out = self.ticks(checkpoint, "heldout")
+        config, name = self._config(checkpoint), f"replica_{self.rope}"
+        self.claim(name, config, self.size.batch, len(ticks))
         labels = target_labels(
             checkpoint, ticks, self.folder, self.runtime, config.unwritable, "training chances"
         )
@@ -91,39 +76,20 @@ class ReplicaRun:
         def evaluate(count: int | None = EVALUATED) -> Metrics:
             return tested.scores(count)
 
-        schedule = Schedule(
-            self.steps,
-            self.learning_rate,
-            min(200, self.steps // 4),
-            save_every_s=self.save_every_s,
-            evaluations=self.evaluations,
-            seed=self.seed,
-        )
+        schedule = self.schedule
         batches = step_batches(len(ticks), self.size.batch, schedule.batch_seed(STAGE))
 
         def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:
             return known.loss(self.runtime.share(batches(step)), labels)
 
-        name = f"replica_{self.rope}"
         train(name, self.folder, {"net": net}, step_loss, schedule, self.runtime, evaluate)
-        with torch.no_grad():
-            for parameter in net.parameters():
-                parameter.copy_(parameter.half())  # as it is saved, so it is scored
+        round_to_half(net)
         scores = evaluate(None)
         if self.runtime.is_first:
             stem = (self.output / REPLICA_WEIGHTS).with_suffix("")
-            save_replica(stem, net, self._card(scores, ticks))
+            card = self.card(scores, self.size.batch, len(ticks.data.drives), len(ticks))
+            save_replica(stem, net, card)
         return scores
-
-    def _ticks(self, checkpoint: Checkpoint, split: str, limit: int | None) -> SaidTicks:
-        """The ticks of a split with the target's texts and its features of the pictures."""
-        data, runtime = DriveSet(self.data / split, limit), self.runtime
-        named = "training" if split == "train" else "held-out"
-        said = target_texts(
-            checkpoint, data, self.folder, runtime, self.max_tokens, f"{named} texts"
-        )
-        features = cached_features(checkpoint.vla, data, self.folder, f"replica_{split}", runtime)
-        return SaidTicks(checkpoint, data, said, features)
 
     def _config(self, checkpoint: Checkpoint) -> ReplicaConfig:
         vla, size = checkpoint.vla, self.size
@@ -147,17 +113,6 @@ class ReplicaRun:
             head_dim=size.head_dim,
             intermediate=size.intermediate,
         )
-
-    def _card(self, scores: Metrics, ticks: SaidTicks) -> Mapping[str, object]:
-        return {
-            "checkpoint": checkpoint_digest(self.model),
-            "steps": self.steps,
-            "batch": self.size.batch,
-            "seed": self.seed,
-            "drives": len(ticks.data.drives),
-            "ticks": len(ticks),
-            "held_out": {name: round(float(value), 4) for name, value in scores.items()},
-        }
 
 
 class _Student:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,11 +26,12 @@ from rsd_planner.models.motion import motion_width
 from rsd_planner.models.routine import NOTHING, Old, RoutineBatch, RoutineConfig, RoutineNet
 from rsd_planner.models.routine_reasoner import RoutineReasoner, save_routine
 from rsd_planner.training.data import DriveSet
-from rsd_planner.training.loop import Metrics, Schedule, train
+from rsd_planner.training.drafter_run import DrafterRun, round_to_half
+from rsd_planner.training.loop import Metrics, train
 from rsd_planner.training.routine_examples import RoutineExamples, vocabulary_of
 from rsd_planner.training.runtime import Runtime
 from rsd_planner.training.sampling import step_batches
-from rsd_planner.training.target_texts import TargetTexts, checkpoint_digest, target_texts
+from rsd_planner.training.target_texts import TargetTexts
 
 __all__ = ["SIZES", "RoutineRun", "RoutineSize", "known_ticks"]
 
@@ -56,34 +56,18 @@ SIZES = {"mini": RoutineSize(), "toy": RoutineSize(32, 1, 2, 64, 2, 16)}
 
 
 @dataclass(frozen=True)
-class RoutineRun:
-    """A training run: the target, its drives, and where things go."""
+class RoutineRun(DrafterRun):
+    """A training of the routine reasoner."""
 
-    model: Path  # the target's checkpoint
-    data: Path  # shards, in the folders `train` and `heldout`
-    folder: Path  # where the run keeps its state and the target's texts
-    output: Path  # the folder of the drafter's files
-    steps: int
-    runtime: Runtime = field(default_factory=Runtime)
-    seed: int = 0
-    limit: int | None = None  # most training drives
-    held_out_limit: int | None = None
     size: RoutineSize = field(default_factory=RoutineSize)
-    learning_rate: float = 1.5e-3
-    save_every_s: float = 90.0
-    evaluations: int = 6
-    max_tokens: int = 64  # of a text
 
     def run(self) -> Metrics:
         """Train from where an earlier run stopped, write the files; the held-out scores."""
         checkpoint = load_checkpoint(self.model, str(self.runtime.device))
-        data = DriveSet(self.data / "train", self.limit)
-        held_out = DriveSet(self.data / "heldout", self.held_out_limit)
-        said, held_out_said = (
-            target_texts(checkpoint, d, self.folder, self.runtime, self.max_tokens, f"{n} texts")
-            for n, d in (("training", data), ("held-out", held_out))
-        )
+        data, said = self.texts(checkpoint, "train")
+        held_out, held_out_said = self.texts(checkpoint, "heldout")
         config = self._config(checkpoint, said, data)
+        self.claim("routine", config, self.size.batch, len(said))
         torch.manual_seed(self.seed)
         net = RoutineNet(config).to(self.runtime.device)
         step_s = read_requirements(self.model).history_step_s
@@ -98,10 +82,12 @@ class RoutineRun:
 
         examples = RoutineExamples(data, said, config.vocabulary, config.longest, step_s)
         self._train(net, examples, evaluate)
+        round_to_half(net)
         scores = evaluate(None)
         if self.runtime.is_first:
             stem = self.output / ROUTINE_WEIGHTS
-            save_routine(stem.with_suffix(""), net, self._card(scores, data, said))
+            card = self.card(scores, self.size.batch, len(data.drives), len(said))
+            save_routine(stem.with_suffix(""), net, card)
             write_texts(self.output, said.texts)
         return scores
 
@@ -125,15 +111,7 @@ class RoutineRun:
     def _train(
         self, net: RoutineNet, examples: RoutineExamples, evaluate: Callable[[], Metrics]
     ) -> None:
-        runtime = self.runtime
-        schedule = Schedule(
-            self.steps,
-            self.learning_rate,
-            min(200, self.steps // 4),
-            save_every_s=self.save_every_s,
-            evaluations=self.evaluations,
-            seed=self.seed,
-        )
+        runtime, schedule = self.runtime, self.schedule
         batches = step_batches(len(examples), self.size.batch, schedule.batch_seed(STAGE))
 
         def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:
@@ -147,17 +125,6 @@ class RoutineRun:
             return loss, {"token_accuracy": float(right.sum() / asked.sum())}
 
         train("routine", self.folder, {"net": net}, step_loss, schedule, runtime, evaluate)
-
-    def _card(self, scores: Metrics, data: DriveSet, said: TargetTexts) -> Mapping[str, object]:
-        return {
-            "checkpoint": checkpoint_digest(self.model),
-            "steps": self.steps,
-            "batch": self.size.batch,
-            "seed": self.seed,
-            "drives": len(data.drives),
-            "ticks": len(said),
-            "held_out": {name: round(float(value), 4) for name, value in scores.items()},
-        }
 
 
 def known_ticks(data: DriveSet, said: TargetTexts, step_s: float) -> Iterator[KnownTick]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,16 +26,14 @@ from rsd_planner.models.block_reasoner import BlockReasoner, save_block
 from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint
 from rsd_planner.models.routine import NOTHING, UNKNOWN, places_in
 from rsd_planner.models.routine_block import BlockBatch, BlockConfig, BlockNet, tapped_layers
-from rsd_planner.training.data import DriveSet
-from rsd_planner.training.features import cached_features
-from rsd_planner.training.loop import Metrics, Schedule, train
+from rsd_planner.training.drafter_run import DrafterRun, round_to_half
+from rsd_planner.training.loop import Metrics, train
 from rsd_planner.training.replica_examples import SaidTicks
 from rsd_planner.training.replica_labels import AskedTarget
 from rsd_planner.training.routine import known_ticks
 from rsd_planner.training.routine_examples import vocabulary_of
 from rsd_planner.training.runtime import Runtime
 from rsd_planner.training.sampling import step_batches
-from rsd_planner.training.target_texts import checkpoint_digest, target_texts
 from rsd_planner.types import SpanKind
 
 __all__ = ["SIZES", "BlockExamples", "BlockRun", "BlockSize"]
@@ -64,25 +61,13 @@ SIZES = {"mini": BlockSize(), "toy": BlockSize(32, 1, 2, 48, 8, 3)}
 
 
 @dataclass(frozen=True)
-class BlockRun:
-    """A training run: the target, its drives, and where things go."""
+class BlockRun(DrafterRun):
+    """A training of the block drafter."""
 
-    model: Path  # the target's checkpoint
-    data: Path  # shards, in the folders `train` and `heldout`
-    folder: Path  # where the run keeps its state and what the target says
-    output: Path  # the folder of the drafter's files
-    steps: int
     rope: str = "flat"
     branch: bool = True
-    runtime: Runtime = field(default_factory=Runtime)
-    seed: int = 0
-    limit: int | None = None  # most training drives
-    held_out_limit: int | None = None
     size: BlockSize = field(default_factory=BlockSize)
     learning_rate: float = 1.2e-3
-    save_every_s: float = 90.0
-    evaluations: int = 6
-    max_tokens: int = 64  # of a text
 
     @property
     def name(self) -> str:
@@ -93,9 +78,10 @@ class BlockRun:
         """Train from where an earlier run stopped, write the files; the held-out scores."""
         checkpoint = load_checkpoint(self.model, str(self.runtime.device))
         checkpoint.vla.requires_grad_(False)
-        ticks = self._ticks(checkpoint, "train", self.limit)
-        held_out = self._ticks(checkpoint, "heldout", self.held_out_limit)
+        ticks = self.ticks(checkpoint, "train")
+        held_out = self.ticks(checkpoint, "heldout")
         config = self._config(checkpoint, ticks)
+        self.claim(self.name, config, self.size.batch, len(ticks))
         torch.manual_seed(self.seed)
         net = BlockNet(config).to(self.runtime.device)
         examples = BlockExamples(checkpoint, ticks, config, self.size.blocks, self.runtime)
@@ -112,23 +98,13 @@ class BlockRun:
             return scores
 
         self._train(net, examples, evaluate)
-        with torch.no_grad():
-            for parameter in net.parameters():
-                parameter.copy_(parameter.half())  # as it is saved, so it is scored
+        round_to_half(net)
         scores = evaluate(None)
         if self.runtime.is_first:
             stem = (self.output / BLOCK_WEIGHTS).with_suffix("")
-            save_block(stem, net, self._card(scores, ticks))
+            card = self.card(scores, self.size.batch, len(ticks.data.drives), len(ticks))
+            save_block(stem, net, card)
         return scores
-
-    def _ticks(self, checkpoint: Checkpoint, split: str, limit: int | None) -> SaidTicks:
-        """The ticks of a split with the target's texts and its features of the pictures."""
-        data, runtime = DriveSet(self.data / split, limit), self.runtime
-        label = "training texts" if split == "train" else "held-out texts"
-        said = target_texts(checkpoint, data, self.folder, runtime, self.max_tokens, label)
-        # The replica's, where both are trained in one folder.
-        features = cached_features(checkpoint.vla, data, self.folder, f"replica_{split}", runtime)
-        return SaidTicks(checkpoint, data, said, features)
 
     def _config(self, checkpoint: Checkpoint, ticks: SaidTicks) -> BlockConfig:
         text, size = checkpoint.vla.text, self.size
@@ -150,15 +126,7 @@ class BlockRun:
     def _train(
         self, net: BlockNet, examples: BlockExamples, evaluate: Callable[[], Metrics]
     ) -> None:
-        runtime = self.runtime
-        schedule = Schedule(
-            self.steps,
-            self.learning_rate,
-            min(200, self.steps // 4),
-            save_every_s=self.save_every_s,
-            evaluations=self.evaluations,
-            seed=self.seed,
-        )
+        runtime, schedule = self.runtime, self.schedule
         batches = step_batches(len(examples), self.size.batch, schedule.batch_seed(STAGE))
 
         def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:
@@ -171,17 +139,6 @@ class BlockRun:
             return loss, {"token_accuracy": float(right)}
 
         train(self.name, self.folder, {"net": net}, step_loss, schedule, runtime, evaluate)
-
-    def _card(self, scores: Metrics, ticks: SaidTicks) -> Mapping[str, object]:
-        return {
-            "checkpoint": checkpoint_digest(self.model),
-            "steps": self.steps,
-            "batch": self.size.batch,
-            "seed": self.seed,
-            "drives": len(ticks.data.drives),
-            "ticks": len(ticks),
-            "held_out": {name: round(float(value), 4) for name, value in scores.items()},
-        }
 
 
 class BlockExamples:
@@ -197,12 +154,13 @@ class BlockExamples:
     ) -> None:
         self._ticks, self._config, self._blocks, self._runtime = ticks, config, blocks, runtime
         self._asked = AskedTarget(checkpoint, ticks)
-        self._head = checkpoint.vla.vlm.lm_head
         ids = torch.full((config.target_vocab_size,), UNKNOWN)
         for token, place in places_in(config.vocabulary).items():
             ids[token] = place
         self._place_of = ids.to(runtime.device)  # (target's vocabulary,) the drafter's own places
-        self._vocabulary = torch.tensor(config.vocabulary, device=runtime.device)
+        vocabulary = torch.tensor(config.vocabulary, device=runtime.device)
+        head = checkpoint.vla.vlm.lm_head.weight.detach()
+        self._head = head[vocabulary]  # (vocabulary, hidden) what the drafter can write
 
     def __len__(self) -> int:
         return len(self._ticks)
@@ -212,7 +170,7 @@ class BlockExamples:
         """Examples of some ticks; `rng` draws behind which places blocks are drafted."""
         with self._runtime.autocast():
             tokens, states, last, places = self._read(which)
-            logits = self._head(last[:, -tokens.shape[1] - 1 : -1])[..., self._vocabulary]
+            logits = functional.linear(last[:, -tokens.shape[1] - 1 : -1], self._head)
         text = self._place_of[tokens.clamp(min=0)].masked_fill(tokens < 0, NOTHING)
         chances = torch.softmax(logits.float(), dim=-1)  # of what the drafter can write
         chances = functional.pad(chances, (self._config.size - chances.shape[-1], 0))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from made_drives import FRAMES, write_drive
 from safetensors.torch import load_file
 
 from rsd_planner.build import build_planner, drafter_resources
@@ -19,12 +21,14 @@ from rsd_planner.decoding.drafters.cascade import CascadeDrafter
 from rsd_planner.decoding.drafters.previous_tick import PreviousTickDrafter
 from rsd_planner.decoding.drafters.routine import RoutineDrafter
 from rsd_planner.decoding.drafters.suffix import SuffixDrafter
+from rsd_planner.errors import CommandError
 from rsd_planner.evaluation.benchmark import OracleDrafter
 from rsd_planner.evaluation.known_texts import accepted_first, recite
 from rsd_planner.evaluation.proposals import Listener
 from rsd_planner.models.checkpoint import load_checkpoint
 from rsd_planner.models.presets import write_random_checkpoint
 from rsd_planner.models.routine import NOTHING
+from rsd_planner.training import routine
 from rsd_planner.training.data import DriveSet
 from rsd_planner.training.routine import SIZES, RoutineRun, known_ticks
 from rsd_planner.training.routine_examples import RoutineExamples, vocabulary_of
@@ -32,42 +36,7 @@ from rsd_planner.training.runtime import Runtime
 from rsd_planner.training.target_texts import TargetTexts, target_texts
 from rsd_planner.types import SpanSource
 
-FRAMES, STEPS, MAX_TOKENS = 14, 60, 10
-SIZE = (32, 64)
-
-
-def write_drive(folder: Path, seed: int) -> None:
-    """A shard of grey pictures: a car that speeds up while something changes half-way."""
-    rng = np.random.default_rng(seed)
-    grid = 0.1 * np.arange(-15, 65)
-    speed = 5.0 + seed + 0.5 * np.arange(FRAMES)
-    poses = np.zeros((FRAMES, 80, 3), np.float32)
-    poses[:, :, 0] = speed[:, None] * grid
-    turn = np.broadcast_to(np.eye(3, dtype=np.float32), (FRAMES, 80, 3, 3))
-    late = np.arange(FRAMES) >= FRAMES // 2
-    meta = {
-        "format": 1, "seed": seed, "network": "made", "weather": "CLEAR", "limit_mps": 14.0,
-        "labels": {}, "classes": [], "camera": None, "texts": ["x"] * FRAMES,
-        "decisions": ["keep"] * FRAMES, "causes": [[]] * FRAMES,
-    }  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    pictures = np.where(late[:, None, None, None], 200, 60) + rng.integers(
-        0, 40, (FRAMES, *SIZE, 3)
-    )
-    np.save(folder / f"drive_{seed:06d}.pictures.npy", pictures.astype(np.uint8))
-    np.savez(
-        folder / f"drive_{seed:06d}.npz",
-        stamps_ns=1_000_000_000 + 200_000_000 * np.arange(FRAMES, dtype=np.int64),
-        learned=np.ones(FRAMES, np.bool_),
-        novel=late & (np.arange(FRAMES) < FRAMES // 2 + 5),
-        patch_bits=np.zeros((FRAMES, 1, 1), np.uint32),
-        labels=np.zeros((FRAMES, 0), np.float32),
-        history_xyz=poses[:, :16],
-        history_rot=turn[:, :16],
-        future_xyz=poses[:, 16:],
-        future_rot=turn[:, 16:],
-        meta_json=np.frombuffer(json.dumps(meta).encode(), np.uint8),
-    )
+STEPS, MAX_TOKENS = 60, 10
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +53,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def job(model: Path, made: Path, folder: Path) -> RoutineRun:
-    return RoutineRun(
-        model, made, folder, folder / "drafters", STEPS, size=SIZES["toy"], max_tokens=MAX_TOKENS,
-        learning_rate=1e-2, save_every_s=0.0, evaluations=1,
-    )  # fmt: skip
+def job(model: Path, made: Path, folder: Path, **others: object) -> RoutineRun:
+    values = {"size": SIZES["toy"], "max_tokens": MAX_TOKENS, "learning_rate": 1e-2}
+    values |= {"save_every_s": 1e6, "evaluations": 1, **others}
+    return RoutineRun(model, made, folder, folder / "drafters", STEPS, **values)
 
 
 @pytest.fixture(scope="module")
@@ -127,12 +95,56 @@ def test_a_killed_run_ends_like_one_that_was_not(
 
     with monkeypatch.context() as patched, pytest.raises(KilledError):
         patched.setattr(RoutineExamples, "batch", until_killed)
-        job(model, made, tmp_path).run()
+        job(model, made, tmp_path, save_every_s=0.0).run()
     assert int(load_file(str(tmp_path / "routine.safetensors"))["step"]) == STEPS // 2
     job(model, made, tmp_path).run()
     for name in ("routine.safetensors", "routine.json", "texts.json"):
         ours, whole = (folder / "drafters" / name for folder in (tmp_path, work))
         assert ours.read_bytes() == whole.read_bytes(), name
+
+
+def test_a_state_of_another_target_or_of_other_settings_is_refused(
+    model: Path, made: Path, work: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(work, tmp_path, dirs_exist_ok=True)
+    run = job(model, made, tmp_path)
+    state, note = (tmp_path / f"routine.{end}" for end in ("safetensors", "made_for.json"))
+    before = state.read_bytes(), note.read_bytes()
+    with pytest.raises(CommandError, match="another seed, batch; take another --work"):
+        replace(run, seed=1, size=replace(SIZES["toy"], batch=8)).run()
+    with pytest.raises(CommandError, match="another checkpoint"):
+        replace(run, model=write_random_checkpoint(tmp_path / "other", seed=4)).run()
+    with pytest.raises(CommandError, match="ticks; take another --work"):
+        replace(run, limit=1).run()
+    assert (state.read_bytes(), note.read_bytes()) == before
+
+
+def test_an_old_state_without_a_note_goes_on(
+    model: Path, made: Path, work: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(work, tmp_path, dirs_exist_ok=True)
+    note = tmp_path / "routine.made_for.json"
+    note.unlink()
+    scores = job(model, made, tmp_path).run()
+    card = json.loads((work / "drafters" / "routine.json").read_text())["card"]
+    assert scores["first"] == pytest.approx(card["held_out"]["first"], abs=1e-3)
+    assert not note.exists(), "nobody knows whose it is"
+
+
+def test_the_weights_that_are_saved_are_scored(
+    model: Path, made: Path, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(work, tmp_path, dirs_exist_ok=True)  # the training is done
+    scores, are_halves = routine._scores, []
+
+    def noting(drafter, *others):
+        weights = drafter._reasoner._net.parameters()
+        are_halves.append(all(torch.equal(w, w.half().float()) for w in weights))
+        return scores(drafter, *others)
+
+    monkeypatch.setattr(routine, "_scores", noting)
+    job(model, made, tmp_path).run()
+    assert are_halves == [True]
 
 
 def test_the_planner_drafts_with_what_was_learned(model: Path, work: Path, tmp_path: Path) -> None:
@@ -243,7 +255,9 @@ def test_known_texts_count_forwards_like_the_decoder(made: Path) -> None:
     limits = DecodeLimits(7, MAX_TOKENS, 48, 100)
     copied = list(recite(PreviousTickDrafter(), ticks, limits))
     assert [d.tokens for d in copied] == [tick.text for tick in ticks]
-    assert [accepted_first(d) for d in copied] == [0] + [4 if i % 2 else 1 for i in range(1, 11)]
+    assert [accepted_first(d) for d in copied] == [0] + [
+        4 if i % 2 else 1 for i in range(1, FRAMES - 3)
+    ]
     assert [d.target_forwards for d in copied[:3]] == [5, 1, 2]
     alone = list(recite(PreviousTickDrafter(), ticks, limits, isolated=True))
     assert {d.accepted for d in alone} == {0}

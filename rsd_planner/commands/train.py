@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rsd_planner.errors import CommandError
 
@@ -41,6 +44,29 @@ _STEPS = (
 )
 
 
+@dataclass(frozen=True)
+class _Drafter:
+    """What is a drafter's own in its training."""
+
+    what: str
+    steps: int  # by default
+    batch: int  # ticks a step
+    readings: str = "once"  # how often the target goes over the drives
+    ropes: tuple[str, ...] = ()  # to choose from, the default first
+    branches: bool = False  # whether it may do without
+
+
+_DRAFTERS = {
+    "routine": _Drafter("the drafter that sees no picture", 6000, 64),
+    "routine-block": _Drafter(
+        "the drafter of target features", 3000, 32, ropes=("flat", "mrope"), branches=True
+    ),
+    "replica": _Drafter(
+        "the drafter that sees: a small copy", 6000, 32, "twice", ropes=("mrope", "flat")
+    ),
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `rsd train`."""
     actions = parser.add_subparsers(dest="what", required=True)
@@ -55,57 +81,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--start-from", type=Path, help="an earlier checkpoint whose weights to begin with")
     add("--limit", type=int, help="most training drives")
     _add_run(target)
-    _add_routine(actions.add_parser("routine", help="train the drafter that sees no picture"))
-    _add_block(actions.add_parser("routine-block", help="train the drafter of target features"))
-    _add_replica(actions.add_parser("replica", help="train the drafter that sees: a small copy"))
+    for name, drafter in _DRAFTERS.items():
+        _add_drafter(actions.add_parser(name, help=f"train {drafter.what}"), drafter)
     report = actions.add_parser("report", help="write a page with the curves of a run")
     report.add_argument("work", type=Path, help="the run's --work folder")
     report.add_argument("--html", type=Path, help="the page (default: report.html in the folder)")
 
 
-def _add_routine(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `rsd train routine`."""
-    add = parser.add_argument
-    add("--data", type=Path, required=True, help="drives in train and heldout")
-    add("--model", type=Path, required=True, help="the target's checkpoint")
-    add("--work", type=Path, required=True, help="where the run and the target's texts are kept")
-    add("--out", type=Path, help="folder of the drafter's files (default: drafters in --model)")
-    add("--steps", type=int, default=6000, help="batches of 64 ticks (default %(default)s)")
-    add("--limit", type=int, help="most training drives; the target reads all of them once")
-    add("--heldout-limit", type=int, help="most held-out drives")
-    _add_run(parser)
-
-
-def _add_block(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `rsd train routine-block`."""
+def _add_drafter(parser: argparse.ArgumentParser, drafter: _Drafter) -> None:
+    """The arguments of a drafter's training."""
     add = parser.add_argument
     add("--data", type=Path, required=True, help="drives in train and heldout")
     add("--model", type=Path, required=True, help="the target's checkpoint")
     add("--work", type=Path, required=True, help="where the run and what the target says are kept")
     add("--out", type=Path, help="folder of the drafter's files (default: drafters in --model)")
-    add("--steps", type=int, default=3000, help="batches of 32 ticks (default %(default)s)")
-    add("--rope", choices=["flat", "mrope"], default="flat", help="positions (%(default)s)")
-    add(
-        "--branch",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="a place knows those in front of it in its block (default: it does)",
-    )
-    add("--limit", type=int, help="most training drives; the target reads all of them once")
-    add("--heldout-limit", type=int, help="most held-out drives")
-    _add_run(parser)
-
-
-def _add_replica(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `rsd train replica`."""
-    add = parser.add_argument
-    add("--data", type=Path, required=True, help="drives in train and heldout")
-    add("--model", type=Path, required=True, help="the target's checkpoint")
-    add("--work", type=Path, required=True, help="where the run and what the target says are kept")
-    add("--out", type=Path, help="folder of the drafter's files (default: drafters in --model)")
-    add("--steps", type=int, default=6000, help="batches of 32 ticks (default %(default)s)")
-    add("--rope", choices=["mrope", "flat"], default="mrope", help="positions (%(default)s)")
-    add("--limit", type=int, help="most training drives; the target reads all of them twice")
+    steps = f"batches of {drafter.batch} ticks (default %(default)s)"
+    add("--steps", type=int, default=drafter.steps, help=steps)
+    if drafter.ropes:
+        ropes = drafter.ropes
+        add("--rope", choices=ropes, default=ropes[0], help="positions (%(default)s)")
+    if drafter.branches:
+        add(
+            "--branch",
+            action=argparse.BooleanOptionalAction,
+            default=True,
+            help="a place knows those in front of it in its block (default: it does)",
+        )
+    limit = f"most training drives; the target reads all of them {drafter.readings}"
+    add("--limit", type=int, help=limit)
     add("--heldout-limit", type=int, help="most held-out drives")
     _add_run(parser)
 
@@ -133,23 +136,18 @@ def run(args: argparse.Namespace) -> int:
                 f"{args.data} has no folder {split} with drives; "
                 f"make them with `rsd data --out {args.data / split}`."
             )
-    runs = {
-        "routine": _run_routine,
-        "routine-block": _run_block,
-        "replica": _run_replica,
-        "target": _run_target,
-    }
-    return runs[args.what](args)
+    return _run_drafter(args) if args.what in _DRAFTERS else _run_target(args)
 
 
-def _run_routine(args: argparse.Namespace) -> int:
+def _run_drafter(args: argparse.Namespace) -> int:
     if args.steps < 1:
         raise CommandError("--steps must be at least 1")
-    from rsd_planner.training.routine import SIZES, RoutineRun
     from rsd_planner.training.runtime import open_runtime
 
+    run_of, sizes = _training_of(args.what)
+    switches = {name: getattr(args, name) for name in ("rope", "branch") if hasattr(args, name)}
     with open_runtime(args.device) as runtime:
-        job = RoutineRun(
+        job = run_of(
             model=args.model,
             data=args.data,
             folder=args.work,
@@ -159,9 +157,10 @@ def _run_routine(args: argparse.Namespace) -> int:
             seed=args.seed,
             limit=args.limit,
             held_out_limit=args.heldout_limit,
-            size=SIZES[args.size],
+            size=sizes[args.size],
             save_every_s=args.save_every,
             evaluations=args.evaluations,
+            **switches,
         )
         scores = job.run()
         if runtime.is_first:
@@ -169,61 +168,19 @@ def _run_routine(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run_block(args: argparse.Namespace) -> int:
-    if args.steps < 1:
-        raise CommandError("--steps must be at least 1")
-    from rsd_planner.training.routine_block import SIZES, BlockRun
-    from rsd_planner.training.runtime import open_runtime
+def _training_of(drafter: str) -> tuple[type[Any], Mapping[str, Any]]:
+    """The class of a drafter's run, and its sizes by name."""
+    if drafter == "routine":
+        from rsd_planner.training import routine
 
-    with open_runtime(args.device) as runtime:
-        job = BlockRun(
-            model=args.model,
-            data=args.data,
-            folder=args.work,
-            output=args.out or args.model / "drafters",
-            steps=args.steps,
-            rope=args.rope,
-            branch=args.branch,
-            runtime=runtime,
-            seed=args.seed,
-            limit=args.limit,
-            held_out_limit=args.heldout_limit,
-            size=SIZES[args.size],
-            save_every_s=args.save_every,
-            evaluations=args.evaluations,
-        )
-        scores = job.run()
-        if runtime.is_first:
-            print(f"{job.output}: {json.dumps(scores)}")
-    return 0
+        return routine.RoutineRun, routine.SIZES
+    if drafter == "routine-block":
+        from rsd_planner.training import routine_block
 
+        return routine_block.BlockRun, routine_block.SIZES
+    from rsd_planner.training import replica
 
-def _run_replica(args: argparse.Namespace) -> int:
-    if args.steps < 1:
-        raise CommandError("--steps must be at least 1")
-    from rsd_planner.training.replica import SIZES, ReplicaRun
-    from rsd_planner.training.runtime import open_runtime
-
-    with open_runtime(args.device) as runtime:
-        job = ReplicaRun(
-            model=args.model,
-            data=args.data,
-            folder=args.work,
-            output=args.out or args.model / "drafters",
-            steps=args.steps,
-            rope=args.rope,
-            runtime=runtime,
-            seed=args.seed,
-            limit=args.limit,
-            held_out_limit=args.heldout_limit,
-            size=SIZES[args.size],
-            save_every_s=args.save_every,
-            evaluations=args.evaluations,
-        )
-        scores = job.run()
-        if runtime.is_first:
-            print(f"{job.output}: {json.dumps(scores)}")
-    return 0
+    return replica.ReplicaRun, replica.SIZES
 
 
 def _run_target(args: argparse.Namespace) -> int:

@@ -235,9 +235,7 @@ def test_mistakes_end_with_a_sentence(held_out, tiny_folder, tmp_path, capsys):
     assert "rsd data" in capsys.readouterr().err
 
 
-def test_a_drive_s_draws_do_not_depend_on_what_was_measured_before(
-    held_out, tiny_folder, tmp_path
-):
+def test_a_drive_s_draws_do_not_depend_on_what_was_measured_before(held_out, tiny_folder, tmp_path):
     words = ["bench", "--drives", held_out, "--model", tiny_folder, "--limit", 1, "--ticks", 2]
     words += ["--drafter", "previous_tick", "--rules", "rejection", "--splits", "streaming"]
     found = []

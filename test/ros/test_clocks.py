@@ -180,7 +180,7 @@ def test_a_bag_that_loops_is_forgotten_each_time(player: Player) -> None:
 )
 def test_a_jump_of_time_needs_no_help(player: Player, jump_s: float) -> None:
     node = player.node
-    player.play(1.0, lambda: False, at_s=100.0, most_s=1.8)
+    player.until_planned(1.0, at_s=100.0)
     seen = len(node.messages("trajectory"))
     player.until_planned(1.0, at_s=player.second_since(BEGIN_NS) + jump_s)
     player.until_active(1.0)

@@ -25,6 +25,8 @@ pytestmark = [pytest.mark.ros, pytest.mark.slow]
 MINUTES = float(os.environ.get("RSD_SOAK_MINUTES", "0.2"))
 CROWDED = 1.5
 OF_TIME = {"plans of the model", "false alarms", "late ticks not reported"}
+# Pictures are best effort: a node without a core for a moment never sees some of a burst.
+OF_TIME |= {"counted: compressed picture", "counted: raw picture"}
 # What a process learns in its first seconds is no leak, and of sixty plans each is more than 1 %.
 OF_MINUTES = {"node memory growth", "worker memory growth", "node threads", "plans of the model"}
 

@@ -197,14 +197,14 @@ def test_a_model_of_700_ms_at_10_hz_stays_active(player: Player) -> None:
     player.play(1.0, lambda: len(node.messages("reasoning")) > slow)
     seen, states = len(node.messages("trajectory")), len(node.messages("status"))
     skipped = node.newest("status").ticks_skipped
-    player.play(1.0, lambda: False, most_s=3.0)
+    player.play(1.0, lambda: False, most_s=4.0)
     plans = followed(node, seen)
-    assert len(plans) >= 2
+    assert len(plans) >= 3
     assert {source for source, _, _ in plans} == {MODEL}
     others = [m for m in node.messages("status")[states:] if m.state != PlannerStatus.ACTIVE]
     # A player without a core for half a second is a clock that stands.
     assert not [m.reasons for m in others if "stands still" not in "; ".join(m.reasons)]
-    assert node.wait_for_new("status").ticks_skipped > skipped + 8
+    assert node.wait_for_new("status").ticks_skipped > skipped + 10
 
 
 SHIM = r"""

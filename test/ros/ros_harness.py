@@ -79,6 +79,7 @@ class Harness:
             "worker_start_timeout_s": 3600.0,  # on a crowded machine an import takes minutes
             **parameters,
         }
+        self.parameters = values
         self.node_name = f"/{name}"
         params = folder / "params.yaml"
         params.write_text(yaml.safe_dump({self.node_name: {"ros__parameters": values}}))

@@ -60,7 +60,8 @@ def node(hurting: Harness) -> Harness:
         hurting.trigger(number)
     assert hurting.lifecycle_state() == "unconfigured", hurting.explain()
     hurting.wait(lambda: not children(hurting))
-    assert hurting.set_parameter("model_path", str(hurting.log.parent / "model")).successful
+    for name in ("model_path", "worker_python"):
+        assert hurting.set_parameter(name, hurting.parameters[name]).successful
     return hurting
 
 
@@ -264,7 +265,6 @@ def test_useless_checkpoints_and_interpreters_are_refused_with_the_remedy(
     node: Harness,
 ) -> None:
     folder = node.log.parent
-    good = {"model_path": str(folder / "model"), "worker_python": ""}
     cases = [("model_path", value, words) for value, words in spoilt_folders(folder)]
     cases += [("worker_python", str(folder), "is no executable")]
     cases += [("worker_python", str(folder / "params.yaml"), "is no executable")]
@@ -274,7 +274,7 @@ def test_useless_checkpoints_and_interpreters_are_refused_with_the_remedy(
         assert node.lifecycle_state() == "unconfigured"
         node.wait(lambda words=words: words in node.reasons())
         assert node.state() == PlannerStatus.FAULT
-        assert node.set_parameter(name, good[name]).successful
+        assert node.set_parameter(name, node.parameters[name]).successful
     assert node.trigger(CONFIGURE), node.explain()
 
 

@@ -79,7 +79,7 @@ class Inbox:
 def _parse(body: bytes) -> dict[str, Any]:
     try:
         message = msgpack.unpackb(body, raw=False, strict_map_key=False)
-    except (ValueError, msgpack.exceptions.UnpackException) as error:
+    except (TypeError, ValueError, msgpack.exceptions.UnpackException) as error:
         raise ProtocolError(f"a message is no msgpack ({error})") from None
     if not isinstance(message, dict) or not isinstance(message.get("kind"), str):
         raise ProtocolError("a message has no kind")

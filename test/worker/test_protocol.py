@@ -10,7 +10,7 @@ import msgpack
 import numpy as np
 import pytest
 from drives import START_NS, filled_buffer
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from results import result_at
 
@@ -120,6 +120,7 @@ def test_other_versions_and_nonsense_are_refused() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=200))
+@example(b"\x82\x00\x00\x90\x00")  # a list as a key
 def test_random_bytes_raise_nothing_but_protocol_errors(data: bytes) -> None:
     with contextlib.suppress(protocol.ProtocolError):
         protocol.Inbox().feed(framed(data))

@@ -6,20 +6,17 @@ a draft runs the block alone. Weights are safetensors, the rest is JSON; nothing
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rsd_planner.errors import ConfigError
 from rsd_planner.interfaces import Features
-from rsd_planner.models.routine import NOTHING, UNKNOWN, places_in
+from rsd_planner.models.drafter_files import load_drafter, save_drafter
+from rsd_planner.models.routine import NOTHING, UNKNOWN, end_of_draft, places_in
 from rsd_planner.models.routine_block import BlockConfig, BlockNet, Memory
 
 __all__ = ["BlockReasoner", "Candidate", "load_block", "save_block"]
@@ -164,26 +161,13 @@ class BlockReasoner:
 
     def _end_in(self, choices: Sequence[_Choice], settled: int) -> int | None:
         """How many tokens a candidate has, if its first `settled` places say so."""
-        so_far = 1.0
-        for place, choice in enumerate(choices[:settled]):
-            so_far *= choice.chance
-            if so_far < self.config.least_chance or choice.token <= NOTHING:
-                return place
-            if choice.token == self._end:
-                return place + 1
-        return None
+        pairs = ((choice.token, choice.chance) for choice in choices[:settled])
+        return end_of_draft(pairs, self._end, self.config.least_chance)
 
 
 def save_block(stem: Path, net: BlockNet, card: Mapping[str, Any]) -> None:
-    """Write `stem`.safetensors in half precision and `stem`.json; `card` says how it was made."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    weights = {
-        name: value.detach().to("cpu", torch.float16).contiguous()
-        for name, value in net.state_dict().items()
-    }
-    save_file(weights, str(stem.with_suffix(".safetensors")))
-    text = json.dumps({"config": asdict(net.config), "card": dict(card)}, separators=(",", ":"))
-    stem.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    """Write the drafter's two files; `card` says how it was made."""
+    save_drafter(stem, net, net.config, card)
 
 
 def load_block(weights: Path, facts: Path, device: str = "cpu") -> BlockReasoner:
@@ -192,16 +176,9 @@ def load_block(weights: Path, facts: Path, device: str = "cpu") -> BlockReasoner
     Raises:
         ConfigError: a file is damaged, or the two do not belong together.
     """
-    try:
-        raw = json.loads(facts.read_text(encoding="utf-8"))["config"]
+
+    def make(raw: dict[str, Any]) -> BlockNet:
         lists = {name: tuple(raw[name]) for name in ("vocabulary", "taps")}
-        net = BlockNet(BlockConfig(**{**raw, **lists}))
-        state = load_file(str(weights))
-        net.load_state_dict({name: value.float() for name, value in state.items()})
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        line = str(error).splitlines()[0]
-        raise ConfigError(
-            f"{weights} and {facts.name} cannot be read ({line}); train it anew with "
-            "`rsd train routine-block` or copy the checkpoint again."
-        ) from None
-    return BlockReasoner(net, device)
+        return BlockNet(BlockConfig(**{**raw, **lists}))
+
+    return BlockReasoner(load_drafter(weights, facts, make, "rsd train routine-block"), device)

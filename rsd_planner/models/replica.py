@@ -9,29 +9,25 @@ of its own would be the weaker control: each tick would pay for a second encodin
 tower sees as well. So what is left between it and a drafter without eyes is the cost of reading
 the picture's tokens and of writing token by token. Deepstack features are not read.
 
-Positions are the target's (`mrope`) or count tokens (`flat`). Always in fp32. Weights are
-safetensors, the rest is JSON; nothing is unpickled.
+Positions are the target's (`mrope`) or count tokens (`flat`). Always in fp32.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextModel
 
-from rsd_planner.errors import ConfigError
+from rsd_planner.models.drafter_files import load_drafter, save_drafter
 from rsd_planner.models.flat_rope import flat_positions, mrope_positions
 from rsd_planner.models.kv_cache import KVCache
 from rsd_planner.models.vision_cache import VisionFeatures
@@ -49,7 +45,6 @@ __all__ = [
 
 ROPES = ("mrope", "flat")
 _NEVER = -1e9
-_REMEDY = "train it anew with `rsd train replica` or copy the checkpoint again"
 
 
 @dataclass(frozen=True)
@@ -252,14 +247,8 @@ class Replica:
 
 
 def save_replica(stem: Path, net: ReplicaNet, card: Mapping[str, Any]) -> None:
-    """Write `stem`.safetensors in half precision and `stem`.json; `card` says how it was made."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    weights = {
-        k: v.detach().to("cpu", torch.float16).contiguous() for k, v in net.state_dict().items()
-    }
-    save_file(weights, str(stem.with_suffix(".safetensors")))
-    text = json.dumps({"config": asdict(net.config), "card": dict(card)}, separators=(",", ":"))
-    stem.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    """Write the drafter's two files; `card` says how it was made."""
+    save_drafter(stem, net, net.config, card)
 
 
 def load_net(weights: Path, facts: Path) -> ReplicaNet:
@@ -268,18 +257,12 @@ def load_net(weights: Path, facts: Path) -> ReplicaNet:
     Raises:
         ConfigError: a file is damaged, or the two do not belong together.
     """
-    try:
-        raw = json.loads(facts.read_text(encoding="utf-8"))["config"]
+
+    def make(raw: dict[str, Any]) -> ReplicaNet:
         ranges = tuple((int(start), int(stop)) for start, stop in raw["unwritable"])
-        net = ReplicaNet(ReplicaConfig(**{**raw, "unwritable": ranges}))
-        state = load_file(str(weights))
-        net.load_state_dict({name: value.float() for name, value in state.items()})
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        line = str(error).splitlines()[0]
-        raise ConfigError(
-            f"{weights} and {facts.name} cannot be read ({line}); {_REMEDY}."
-        ) from None
-    return net.eval()
+        return ReplicaNet(ReplicaConfig(**{**raw, "unwritable": ranges}))
+
+    return load_drafter(weights, facts, make, "rsd train replica").eval()
 
 
 def load_replica(weights: Path, facts: Path, device: str = "cpu") -> Replica:

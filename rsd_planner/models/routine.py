@@ -15,7 +15,7 @@ Tokens here are places in the drafter's own vocabulary: those that the target wa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +30,7 @@ __all__ = [
     "RoutineBatch",
     "RoutineConfig",
     "RoutineNet",
+    "end_of_draft",
     "places_in",
 ]
 
@@ -71,6 +72,23 @@ class RoutineConfig:
 def places_in(vocabulary: Sequence[int]) -> dict[int, int]:
     """The place of each of the target's ids in the drafter's vocabulary."""
     return {token: place for place, token in enumerate(vocabulary, start=_RESERVED)}
+
+
+def end_of_draft(choices: Iterable[tuple[int, float]], end: int, least_chance: float) -> int | None:
+    """How many tokens a draft has, if these first ones say so.
+
+    `choices` are tokens, each with its chance given those before it. A draft ends with the end
+    token, before one that cannot be written, and where it is right so far with less than
+    `least_chance`.
+    """
+    so_far = 1.0
+    for place, (token, chance) in enumerate(choices):
+        so_far *= chance
+        if so_far < least_chance or token <= NOTHING:
+            return place
+        if token == end:
+            return place + 1
+    return None
 
 
 @dataclass

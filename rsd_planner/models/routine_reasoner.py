@@ -7,20 +7,16 @@ Weights are safetensors, the rest is JSON; nothing is unpickled.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rsd_planner.errors import ConfigError
+from rsd_planner.models.drafter_files import load_drafter, save_drafter
 from rsd_planner.models.routine import (
     NOTHING,
     UNKNOWN,
@@ -28,6 +24,7 @@ from rsd_planner.models.routine import (
     Old,
     RoutineConfig,
     RoutineNet,
+    end_of_draft,
     places_in,
 )
 
@@ -162,26 +159,13 @@ class RoutineReasoner:
 
     def _end_in(self, tokens: list[int], chances: list[float], settled: int) -> int | None:
         """How many tokens are drafted, if the first `settled` places say so."""
-        so_far = 1.0
-        for place in range(settled):
-            so_far *= chances[place]
-            if so_far < self.config.least_chance or tokens[place] <= NOTHING:
-                return place
-            if tokens[place] == self._end:
-                return place + 1
-        return None
+        choices = zip(tokens[:settled], chances)
+        return end_of_draft(choices, self._end, self.config.least_chance)
 
 
 def save_routine(stem: Path, net: RoutineNet, card: Mapping[str, Any]) -> None:
-    """Write `stem`.safetensors in half precision and `stem`.json; `card` says how it was made."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    weights = {
-        k: v.detach().to("cpu", torch.float16).contiguous() for k, v in net.state_dict().items()
-    }
-    save_file(weights, str(stem.with_suffix(".safetensors")))
-    config = {**asdict(net.config), "vocabulary": list(net.config.vocabulary)}
-    text = json.dumps({"config": config, "card": dict(card)}, indent=None, separators=(",", ":"))
-    stem.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    """Write the drafter's two files; `card` says how it was made."""
+    save_drafter(stem, net, net.config, card)
 
 
 def load_routine(weights: Path, facts: Path, device: str = "cpu") -> RoutineReasoner:
@@ -190,16 +174,8 @@ def load_routine(weights: Path, facts: Path, device: str = "cpu") -> RoutineReas
     Raises:
         ConfigError: a file is damaged, or the two do not belong together.
     """
-    remedy = "train it anew with `rsd train routine` or copy the checkpoint again"
-    try:
-        raw = json.loads(facts.read_text(encoding="utf-8"))["config"]
-        config = RoutineConfig(**{**raw, "vocabulary": tuple(raw["vocabulary"])})
-        net = RoutineNet(config)
-        state = load_file(str(weights))
-        net.load_state_dict({name: value.float() for name, value in state.items()})
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        line = str(error).splitlines()[0]
-        raise ConfigError(
-            f"{weights} and {facts.name} cannot be read ({line}); {remedy}."
-        ) from None
-    return RoutineReasoner(net, device)
+
+    def make(raw: dict[str, Any]) -> RoutineNet:
+        return RoutineNet(RoutineConfig(**{**raw, "vocabulary": tuple(raw["vocabulary"])}))
+
+    return RoutineReasoner(load_drafter(weights, facts, make, "rsd train routine"), device)

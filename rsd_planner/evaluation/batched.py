@@ -18,10 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from rsd_planner.models.checkpoint import Checkpoint
-from rsd_planner.models.flat_rope import mrope_positions
 from rsd_planner.models.vision_batch import BatchedTower
 from rsd_planner.models.vla import Vla, run_text_stack
-from rsd_planner.planning.prompt import make_prompt_builder
+from rsd_planner.planning.batch_prompt import BatchPrompt
 
 __all__ = ["BatchedModel", "PictureFeatures"]
 
@@ -58,15 +57,8 @@ class BatchedModel:
         self._vla, self._codec, self._max_tokens = vla, codec, max_tokens
         self._size = _processed_size(checkpoint, size)
         self._tower = BatchedTower(vla.vlm.model.visual, *self._size)
-        merge = vla.vlm.config.vision_config.spatial_merge_size
-        grid = self._tower.grid_thw
-        tokens = grid[1] * grid[2] // merge**2
-        self._template = make_prompt_builder(checkpoint).template(((camera, tokens),) * pictures)
-        self._is_image = self._template == vla.vlm.config.image_token_id
-        self._is_history = self._template == codec.id_of("<|traj_history|>")
-        self._positions = torch.from_numpy(
-            mrope_positions(self._is_image, [grid] * pictures, merge)
-        ).to(vla.device)  # (3, prompt)
+        self._prompt = BatchPrompt(checkpoint, self._tower.grid_thw, pictures, camera)
+        self._positions = torch.from_numpy(self._prompt.positions).to(vla.device)  # (3, prompt)
         self._after = int(self._positions.max()) + 1  # rotary position of the first text token
         start = vla.config.traj_token_start_idx
         self._masked = slice(start, start + vla.config.traj_vocab_size)
@@ -112,12 +104,10 @@ class BatchedModel:
         (ticks, steps, 3).
         """
         vla, device = self._vla, self._vla.device
-        ids = np.repeat(self._template[None], len(pictures), axis=0)
-        bins = vla.config.history_tokens.encode(history_xyz)
-        ids[:, self._is_history] = bins + vla.config.history_token_start
+        ids = self._prompt.ids(self._prompt.history(history_xyz))
         embeds = vla.text.embed_tokens(torch.from_numpy(ids).to(device))  # (ticks, prompt, hidden)
         chosen = torch.from_numpy(pictures.ravel()).to(device)
-        where = torch.from_numpy(self._is_image).to(device)
+        where = torch.from_numpy(self._prompt.is_image).to(device)
         shape = (len(pictures), -1, embeds.shape[-1])
         embeds[:, where] = features.merged[chosen].view(shape).to(embeds.dtype)
         deep = [layer[chosen].flatten(0, 1).to(embeds.dtype) for layer in features.deepstack]
@@ -201,7 +191,7 @@ class BatchedModel:
         vla, samples = self._vla, len(noise)
         points = vla.action_space.shape[0]
         lengths = self._lengths[rows]
-        prefix = _Prefix(self._cache, rows, len(self._template), int(lengths.max()), samples)
+        prefix = _Prefix(self._cache, rows, len(self._prompt.template), int(lengths.max()), samples)
         mask = prefix.mask(lengths, points).to(vla.device)
         start = (self._after + lengths).repeat_interleave(samples)
         places = (start[:, None] + torch.arange(points)).expand(3, -1, -1).to(vla.device)
@@ -222,7 +212,7 @@ class BatchedModel:
     def _started(self) -> _BatchCache:
         """The cache with the prompts alone."""
         assert self._cache is not None, "read comes first"
-        self._cache.length = len(self._template)
+        self._cache.length = len(self._prompt.template)
         return self._cache
 
     def _feed(self, tokens: Tensor, index: int) -> Tensor:

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rsd_planner.models.checkpoint import Checkpoint
-from rsd_planner.models.flat_rope import mrope_positions
 from rsd_planner.models.vision_batch import BatchedTower
-from rsd_planner.planning.prompt import make_prompt_builder
+from rsd_planner.planning.batch_prompt import BatchPrompt
 from rsd_planner.training.data import FRAMES, DriveSet
 from rsd_planner.training.runtime import Runtime
 
@@ -57,23 +56,16 @@ class Examples:
         ticks = data.ticks()
         self._ticks = len(ticks)
         self.frames = np.concatenate([ticks, data.stills()])  # (ticks and stills, FRAMES)
-        bins = vla.config.history_tokens.encode(data.history_xyz.astype(np.float64))
-        self._history = bins + vla.config.history_token_start  # (frames, tokens)
         often = Counter(data.texts)
         coded = {text: codec.encode_reasoning(text) for text in often}
         weights = surprise_weights(coded, often)
         self.texts = [coded[text] for text in data.texts]  # (frames,) tokens of each reasoning
         self._weights = [weights[text] for text in data.texts]
-        merge = vla.vlm.config.vision_config.spatial_merge_size
         grid = BatchedTower(vla.vlm.model.visual, *data.picture_size).grid_thw
-        tokens = grid[1] * grid[2] // merge**2
-        self._template = make_prompt_builder(checkpoint).template(
-            (("front_wide", tokens),) * FRAMES
-        )
-        self._is_image = self._template == vla.vlm.config.image_token_id
-        self._is_history = self._template == codec.id_of("<|traj_history|>")
-        self._places = mrope_positions(self._is_image, [grid] * FRAMES, merge)  # (3, prompt)
-        self._picture = _picture_of(self._template, codec.id_of("<|vision_start|>"),
+        self._prompt = BatchPrompt(checkpoint, grid, FRAMES)
+        self._history = self._prompt.history(data.history_xyz)  # (frames, tokens)
+        self._places = self._prompt.positions  # (3, prompt)
+        self._picture = _picture_of(self._prompt.template, codec.id_of("<|vision_start|>"),
                                     codec.id_of("<|vision_end|>"))  # fmt: skip
 
     def __len__(self) -> int:
@@ -102,8 +94,7 @@ class Examples:
         now = frames[:, -1]
         # Everything outside of pictures, and the newest pictures.
         kept = np.flatnonzero((self._picture < 0) | (self._picture >= FRAMES - newest))
-        ids = np.repeat(self._template[None], len(ticks), axis=0)
-        ids[:, self._is_history] = self._history[now]
+        ids = self._prompt.ids(self._history[now])
         tokens, weights, lengths = self._reasoning(now, silent)
         sequence = torch.cat([torch.from_numpy(ids[:, kept]), tokens.clamp(min=0)], dim=1)
         embeds = self.vla.text.embed_tokens(sequence.to(self.device))
@@ -111,7 +102,7 @@ class Examples:
             assert self.features is not None, "without features a batch needs pictures"
             cached = self.features[frames[:, FRAMES - newest :].ravel()]
             pictures = torch.from_numpy(cached).to(self.device).float()
-        where = torch.from_numpy(np.flatnonzero(self._is_image[kept])).to(self.device)
+        where = torch.from_numpy(np.flatnonzero(self._prompt.is_image[kept])).to(self.device)
         embeds = embeds.index_copy(1, where, pictures.reshape(len(ticks), -1, embeds.shape[-1]))
         tail = self.text_start + np.arange(tokens.shape[1])
         places = np.concatenate([self._places[:, kept], np.tile(tail, (3, 1))], axis=1)

@@ -120,8 +120,10 @@ class _Student:
 
     def __init__(self, net: ReplicaNet, ticks: SaidTicks, runtime: Runtime) -> None:
         self._net, self._ticks, self._runtime = net, ticks, runtime
-        self._prompt = net.config.positions(ticks.is_image, ticks.grids)  # (3, prompt)
-        self._where = torch.from_numpy(np.flatnonzero(ticks.is_image)).to(runtime.device)
+        self._prompt = net.config.positions(
+            ticks.prompt.is_image, ticks.prompt.grids
+        )  # (3, prompt)
+        self._where = torch.from_numpy(np.flatnonzero(ticks.prompt.is_image)).to(runtime.device)
 
     def loss(
         self, which: NDArray[np.int64], labels: TargetLabels

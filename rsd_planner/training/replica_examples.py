@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rsd_planner.models.checkpoint import Checkpoint
 from rsd_planner.models.vision_batch import BatchedTower
-from rsd_planner.planning.prompt import make_prompt_builder
+from rsd_planner.planning.batch_prompt import BatchPrompt
 from rsd_planner.training.data import FRAMES, DriveSet
 from rsd_planner.training.target_texts import TargetTexts
 
@@ -50,21 +50,12 @@ class SaidTicks:
         features: NDArray[np.float16],
     ) -> None:
         """`features` (frames, tokens, visual width) are what the target's tower says."""
-        vla, codec = checkpoint.vla, checkpoint.codec
         self.data, self.said, self._features = data, said, features
         shown = said.frames[:, None] - np.arange(FRAMES - 1, -1, -1)
         self.shown = shown  # (ticks, FRAMES) frames, oldest first
-        merge = vla.vlm.config.vision_config.spatial_merge_size
-        grid = BatchedTower(vla.vlm.model.visual, *data.picture_size).grid_thw
-        self.grids = [grid] * FRAMES
-        tokens = grid[1] * grid[2] // merge**2
-        builder = make_prompt_builder(checkpoint)
-        self._template = builder.template((("front_wide", tokens),) * FRAMES)
-        self.is_image = self._template == vla.vlm.config.image_token_id  # (prompt,)
-        self._is_history = self._template == codec.id_of("<|traj_history|>")
-        history = data.history_xyz[said.frames].astype(np.float64)
-        bins = vla.config.history_tokens.encode(history)
-        self._history = bins + vla.config.history_token_start  # (ticks, tokens)
+        grid = BatchedTower(checkpoint.vla.vlm.model.visual, *data.picture_size).grid_thw
+        self.prompt = BatchPrompt(checkpoint, grid, FRAMES)
+        self._history = self.prompt.history(data.history_xyz[said.frames])  # (ticks, tokens)
 
     def __len__(self) -> int:
         return len(self.said)
@@ -81,8 +72,7 @@ class SaidTicks:
         tokens = torch.full((len(ticks), longest), PADDING)
         for row, text in enumerate(texts):
             tokens[row, : len(text)] = torch.tensor(text)
-        prompts = np.repeat(self._template[None], len(ticks), axis=0)
-        prompts[:, self._is_history] = self._history[ticks]
+        prompts = self.prompt.ids(self._history[ticks])
         cached = self._features[self.shown[ticks].ravel()]
         pictures = torch.from_numpy(np.asarray(cached)).float()
         return ReplicaBatch(

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from rsd_planner.evaluation.batched import BatchedModel
 from rsd_planner.models.checkpoint import Checkpoint
-from rsd_planner.models.flat_rope import mrope_positions
 from rsd_planner.models.vla import run_text_stack
 from rsd_planner.training.replica_examples import ReplicaBatch, SaidTicks
 from rsd_planner.training.runtime import Runtime
@@ -92,10 +91,8 @@ class AskedTarget:
 
     def __init__(self, checkpoint: Checkpoint, ticks: SaidTicks) -> None:
         self._vla, self._ticks = checkpoint.vla, ticks
-        vlm = self._vla.vlm.config
-        merge = vlm.vision_config.spatial_merge_size
-        self.places = mrope_positions(ticks.is_image, ticks.grids, merge)  # (3, prompt)
-        deepstack = vlm.vision_config.deepstack_visual_indexes
+        self.places = ticks.prompt.positions  # (3, prompt)
+        deepstack = self._vla.vlm.config.vision_config.deepstack_visual_indexes
         # What is on the disk holds no deepstack features: these are encoded anew.
         self._tower = BatchedModel(checkpoint, ticks.data.picture_size) if deepstack else None
 
@@ -111,7 +108,7 @@ class AskedTarget:
         batch = ticks.batch(part).to(device)
         length = batch.tokens.shape[1]
         embeds = vla.text.embed_tokens(batch.ids)
-        where = torch.from_numpy(np.flatnonzero(ticks.is_image)).to(device)
+        where = torch.from_numpy(np.flatnonzero(ticks.prompt.is_image)).to(device)
         pictures, visual = batch.pictures, None
         if self._tower is not None:
             frames, place = np.unique(ticks.shown[part], return_inverse=True)

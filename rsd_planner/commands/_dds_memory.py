@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["SHARED_MEMORY", "Swept", "dead", "files_of", "left_behind", "sweep"]
+__all__ = ["SHARED_MEMORY", "Swept", "dead", "files_of", "held_bytes", "left_behind", "sweep"]
 
 SHARED_MEMORY = Path("/dev/shm")
 _PORT = re.compile(r"fast(?:dds|rtps)_port\d+")  # a writer makes it where no reader is, unlocked
@@ -56,7 +56,7 @@ def sweep(folder: Path = SHARED_MEMORY) -> Swept:
             if not taken:
                 continue
             memory = folder / name
-            held += _size(memory)
+            held += held_bytes(memory)
             for file in (memory, folder / f"sem.{name}_mutex", *locks):
                 with contextlib.suppress(OSError):
                     file.unlink()
@@ -142,8 +142,8 @@ def _mapped(folder: Path) -> set[str]:
     return names
 
 
-def _size(file: Path) -> int:
-    """Bytes that are really held."""
+def held_bytes(file: Path) -> int:
+    """Bytes that a file really holds; 0 where it is gone."""
     try:
         return 512 * file.stat().st_blocks
     except OSError:

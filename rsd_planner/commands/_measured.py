@@ -14,7 +14,14 @@ from rsd_planner.config import RULES, PlannerSettings, bundled_model_path
 if TYPE_CHECKING:
     from rsd_planner.evaluation.columns import Column
 
-__all__ = ["add_planner_arguments", "print_rows", "settings_of", "warm_planner", "write_json"]
+__all__ = [
+    "add_planner_arguments",
+    "print_rows",
+    "settings_of",
+    "warm_planner",
+    "write_json",
+    "write_node_json",
+]
 
 
 def add_planner_arguments(parser: argparse.ArgumentParser, *, rates: bool = False) -> None:
@@ -95,8 +102,23 @@ def write_json(
         "rows": list(rows),
         **(more or {}),
     }
+    _write(path, value, 2)
+
+
+def write_node_json(
+    path: Path | None, arguments: argparse.Namespace, figures: Mapping[str, Any]
+) -> None:
+    """One object with `command`, `machine` and what a node was found to do; nothing without a
+    path."""
+    if path is None:
+        return
+    machine = {"cores": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0]}
+    _write(path, {"command": arguments.command_line, "machine": machine, **figures}, 1)
+
+
+def _write(path: Path, value: Mapping[str, Any], indent: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(value, indent=indent) + "\n", encoding="utf-8")
 
 
 def print_rows(rows: Sequence[dict[str, Any]], title: str) -> None:

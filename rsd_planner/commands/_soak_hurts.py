@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rsd_planner.commands._children import DemoError
+from rsd_planner.worker.health import percentile
 
 if TYPE_CHECKING:
     from rsd_planner.commands._soak_hearing import Hearing
@@ -83,7 +84,7 @@ class Killer:
             self._note(self.kills[-1])
             time.sleep(0.02)
         kills, slack = self.kills, self._slack
-        recovered = sorted(kill.recover_s for kill in kills if kill.recover_s >= 0)
+        recovered = [kill.recover_s for kill in kills if kill.recover_s >= 0]
         fallbacks = [kill.fallback_s for kill in kills if kill.fallback_s >= 0]
         gone = [kill.gone_s for kill in kills if kill.gone_s >= 0]
         rows = [
@@ -95,8 +96,7 @@ class Killer:
             bounded("worker gone after, worst", max(gone, default=0), GONE_S * slack, "s"),
         ]
         for name, share in (("p50", 0.5), ("p90", 0.9), ("worst", 1.0)):
-            value = recovered[min(len(recovered) - 1, int(share * len(recovered)))] if (
-                recovered) else 0.0  # fmt: skip
+            value = percentile(recovered, share)
             rows.append(bounded(f"recovered after, {name}", value, RECOVER_S * slack, "s"))
         return rows
 
@@ -223,7 +223,7 @@ class Fuzz:
         return {k.removesuffix(suffix): n for k, n in counts.items() if k.endswith(suffix)}
 
     def _rows(self) -> list[Row]:
-        from rsd_planner.commands._soak_measures import Row, bounded
+        from rsd_planner.commands._soak_measures import Row
 
         rows = []
         for name, sent in self._sent.items():
@@ -232,11 +232,8 @@ class Fuzz:
             rows.append(Row(f"bad messages: {name}", sent, None, "", True, note))
             if seen is not None and seen < self._number:
                 rows.append(Row(f"counted: {name}", seen, self._number, "", False, "too few came"))
+        limit_s = RECOVER_S * self._slack
         for phase, after_s in self._recovered.items():
-            limit_s = RECOVER_S * self._slack
-            rows.append(
-                Row(f"plans again after {phase}", after_s, limit_s, "s", 0 <= after_s <= limit_s)
-                if after_s < 0
-                else bounded(f"plans again after {phase}", after_s, limit_s, "s")
-            )
+            passed = 0 <= after_s <= limit_s
+            rows.append(Row(f"plans again after {phase}", after_s, limit_s, "s", passed))
         return rows

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rsd_planner.commands._dds_memory import SHARED_MEMORY, files_of
+from rsd_planner.commands._dds_memory import SHARED_MEMORY, files_of, held_bytes
 from rsd_planner.commands._soak_hearing import MODEL, Hearing
+from rsd_planner.worker.health import percentile
 
 __all__ = ["Row", "Sample", "Usage", "bounded", "growth_rows", "plan_rows", "sample", "usage_of"]
 
@@ -79,12 +80,7 @@ def sample(at_s: float, node_pid: int, worker_pid: int, others: Iterable[int]) -
     if node is None:
         return None
     names = files_of({node_pid, worker_pid, *others} - {0})
-    held = 0
-    for name in names:
-        try:
-            held += 512 * (SHARED_MEMORY / name).stat().st_blocks
-        except OSError:
-            continue
+    held = sum(held_bytes(SHARED_MEMORY / name) for name in names)
     worker = usage_of(worker_pid) if worker_pid > 0 else None
     return Sample(at_s, node, worker, worker_pid, held / 1e6, len(names))
 
@@ -148,7 +144,6 @@ def plan_rows(
     oldest_s = deadline_s + max_input_age_s + hearing.longest_delay_s
     late = int(hearing.oldest_model_s > oldest_s)
     false = hearing.of_kind("false")
-    times = sorted(hearing.total_ms)
     return [
         Row("ticks", counts.get("ticks_total", 0)),
         Row(
@@ -165,14 +160,10 @@ def plan_rows(
         Row("alarms while the inputs were late", len(hearing.of_kind("delay"))),
         Row("inputs published late by", hearing.longest_delay_s, None, "s"),
         Row("oldest plan on arrival", hearing.oldest_model_s, None, "s"),
-        Row("planner p50", _percentile(times, 0.5), None, "ms"),
-        Row("planner p99", _percentile(times, 0.99), None, "ms"),
+        Row("planner p50", percentile(hearing.total_ms, 0.5), None, "ms"),
+        Row("planner p99", percentile(hearing.total_ms, 0.99), None, "ms"),
     ]  # fmt: skip
 
 
 def _median(some: Sequence[object], value: Callable[..., float]) -> float:
     return float(statistics.median(value(one) for one in some))
-
-
-def _percentile(ordered: Sequence[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0

@@ -8,9 +8,7 @@ by an outside subscriber, ended, and recovered from. Exit code 1 when one of the
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
 import re
 import shutil
 import sys
@@ -98,15 +96,10 @@ def run(arguments: argparse.Namespace) -> int:
             for fault in mine:
                 rows.append(_inflict(fault, drill, child, arguments.slack))
                 _tell(rows[-1])
-    if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        measured = {
-            "command": arguments.command_line,
-            "machine": {"cores": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0]},
-            "timing": asdict(timing),
-            "rows": [asdict(row) for row in rows],
-        }
-        arguments.json.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    from rsd_planner.commands._measured import write_node_json
+
+    figures = {"timing": asdict(timing), "rows": [asdict(row) for row in rows]}
+    write_node_json(arguments.json, arguments, figures)
     failed = [row for row in rows if not row.passed]
     print(f"{len(rows) - len(failed)} of {len(rows)} faults passed")
     return int(bool(failed))

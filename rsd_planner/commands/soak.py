@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import sys
 import tempfile
@@ -322,15 +321,12 @@ def _tell(rows: list[Row]) -> None:
 
 
 def _write(arguments: argparse.Namespace, rows: list[Row], samples: list[Sample]) -> None:
-    if arguments.json is None:
-        return
+    from rsd_planner.commands._measured import write_node_json
+
     step = 1 + len(samples) // _MOST_TOLD
-    value = {
-        "command": arguments.command_line,
+    figures = {
         "seed": arguments.seed,
-        "machine": {"cores": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0]},
         "rows": [asdict(row) for row in rows],
         "samples": [asdict(one) for one in samples[::step]],
     }
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    write_node_json(arguments.json, arguments, figures)

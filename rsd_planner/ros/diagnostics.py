@@ -10,9 +10,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rsd_planner.msg import InputStatus, PlannerStatus
 from rsd_planner.ros.conversions import time_message
 from rsd_planner.worker.client import WorkerPhase
-from rsd_planner.worker.health import PlannerState, SessionHealth
+from rsd_planner.worker.health import PlannerState, SessionHealth, percentile
 
-__all__ = ["diagnostics_message", "fingerprint", "percentile", "status_message"]
+__all__ = ["diagnostics_message", "fingerprint", "status_message"]
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 FEW_PLANS = 20  # fewer say nothing about how often text and path disagree
@@ -25,12 +25,6 @@ _LEVELS = {
     PlannerState.SAFE_STOP: ERROR,
     PlannerState.FAULT: ERROR,
 }
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that `share` of the values do not exceed; 0 of nothing."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
 def status_message(

@@ -314,7 +314,7 @@ class PlannerNode(LifecycleNodeMixin, Node):
 
 
 SWITCH_INTERVAL_S = 0.0005
-# Pictures are decoded in these threads, one for each camera; get_state and the timers answer only
+# Pictures are read in these threads, one for each camera; get_state and the timers answer only
 # while one is left, so this is more than a car has cameras. A thread is made when first needed.
 THREADS = 16
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -11,7 +12,7 @@ from rsd_planner.planning.input_buffer import InputHealth
 from rsd_planner.types import PlanResult, PlanSource
 from rsd_planner.worker.client import WorkerStatus
 
-__all__ = ["ModelHealth", "PlannerState", "SessionHealth"]
+__all__ = ["ModelHealth", "PlannerState", "SessionHealth", "percentile"]
 
 
 class PlannerState(IntEnum):
@@ -83,3 +84,9 @@ class SessionHealth:
     overhead_ms: tuple[float, ...]  # newest ticks: from the timer to published, less the planner
     tick_ms: tuple[float, ...]  # newest ticks: from the timer to published
     plan_age_s: float  # ROS time now − t0 of the newest model plan; -1 without one
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that `share` of the values do not exceed; 0 of nothing."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0

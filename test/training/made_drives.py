@@ -11,6 +11,10 @@ FRAMES = 12
 SIZE = (32, 64)
 
 
+class KilledError(Exception):
+    """Ends a run in the middle, as a kill would."""
+
+
 def write_drive(folder: Path, seed: int) -> None:
     """A drive's two files; of its frames the first three are no ticks."""
     rng = np.random.default_rng(seed)

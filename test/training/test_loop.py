@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_drives import KilledError
 from torch import Tensor, nn
 
 from rsd_planner.training.loop import Schedule, train
@@ -21,10 +22,6 @@ def make_module() -> nn.Module:
 def loss_of(module: nn.Module, step: int) -> Tensor:
     x = torch.randn(16, 4, generator=torch.Generator().manual_seed(step))
     return (module(x).squeeze(1) - x.sum(1)).square().mean()
-
-
-class KilledError(Exception):
-    pass
 
 
 def run(

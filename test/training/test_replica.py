@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_drives import FRAMES, write_drive
+from made_drives import FRAMES, KilledError
 from safetensors.torch import load_file
 
 from rsd_planner.build import build_planner
@@ -21,7 +21,6 @@ from rsd_planner.decoding.drafters.catalog import make_drafter
 from rsd_planner.errors import CommandError
 from rsd_planner.evaluation.known_texts import accepted_first
 from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint
-from rsd_planner.models.presets import write_random_checkpoint
 from rsd_planner.models.replica import ReplicaNet
 from rsd_planner.training.data import DriveSet
 from rsd_planner.training.features import cached_features
@@ -43,22 +42,8 @@ STEPS, MAX_TOKENS = 50, 10
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_random_checkpoint(tmp_path_factory.mktemp("target"), seed=3)
-
-
-@pytest.fixture(scope="module")
 def checkpoint(model: Path) -> Checkpoint:
     return load_checkpoint(model)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("drives")
-    for split, seeds in (("train", (0, 1)), ("heldout", (1,))):  # what it saw, it must know
-        for seed in seeds:
-            write_drive(folder / split, seed)
-    return folder
 
 
 def job(model: Path, made: Path, folder: Path, **others: object) -> ReplicaRun:
@@ -97,10 +82,6 @@ def test_the_loss_falls_and_texts_are_known(work: Path) -> None:
     assert held_out["tokens_per_forward"] > 1.2
     assert {"first", "whole", "novel_first", "novel_tokens_per_forward"} <= set(held_out)
     assert card["ticks"] == 2 * (FRAMES - 3) and card["seed"] == 0
-
-
-class KilledError(Exception):
-    pass
 
 
 def test_a_killed_run_ends_like_one_that_was_not(

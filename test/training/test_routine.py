@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_drives import FRAMES, write_drive
+from made_drives import FRAMES, KilledError
 from safetensors.torch import load_file
 
 from rsd_planner.build import build_planner, drafter_resources
@@ -39,20 +39,6 @@ from rsd_planner.types import SpanSource
 STEPS, MAX_TOKENS = 60, 10
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_random_checkpoint(tmp_path_factory.mktemp("target"), seed=3)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("drives")
-    for split, seeds in (("train", (0, 1)), ("heldout", (1,))):  # what it saw, it must know
-        for seed in seeds:
-            write_drive(folder / split, seed)
-    return folder
-
-
 def job(model: Path, made: Path, folder: Path, **others: object) -> RoutineRun:
     values = {"size": SIZES["toy"], "max_tokens": MAX_TOKENS, "learning_rate": 1e-2}
     values |= {"save_every_s": 1e6, "evaluations": 1, **others}
@@ -76,10 +62,6 @@ def test_the_loss_falls_and_drafts_get_longer(work: Path) -> None:
     assert held_out["first"] > 1.0
     assert {"novel_first", "copy_first", "copy_novel_whole", "isolated_first"} <= set(held_out)
     assert card["ticks"] == 2 * (FRAMES - 3) and card["seed"] == 0
-
-
-class KilledError(Exception):
-    pass
 
 
 def test_a_killed_run_ends_like_one_that_was_not(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_drives import FRAMES, write_drive
+from made_drives import FRAMES, KilledError
 from safetensors.torch import load_file
 
 from rsd_planner.build import build_planner
@@ -18,25 +18,10 @@ from rsd_planner.commands._shard_drives import open_shards
 from rsd_planner.config import PlannerSettings
 from rsd_planner.decoding.drafters.none import NoDrafter
 from rsd_planner.errors import CommandError
-from rsd_planner.models.presets import write_random_checkpoint
 from rsd_planner.models.routine import NOTHING
 from rsd_planner.training.routine_block import SIZES, SOFT, BlockExamples, BlockRun
 
 STEPS, MAX_TOKENS = 50, 10
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_random_checkpoint(tmp_path_factory.mktemp("target"), seed=3)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("drives")
-    for split, seeds in (("train", (0, 1)), ("heldout", (1,))):  # what it saw, it must know
-        for seed in seeds:
-            write_drive(folder / split, seed)
-    return folder
 
 
 def job(model: Path, made: Path, folder: Path, **others: object) -> BlockRun:
@@ -59,10 +44,6 @@ class Noted:
             return self.batches[-1]
 
         monkeypatch.setattr(BlockExamples, "batch", noting)
-
-
-class KilledError(Exception):
-    pass
 
 
 @pytest.fixture(scope="module")

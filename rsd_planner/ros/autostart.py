@@ -7,15 +7,12 @@ answered. Ends when the node is active, or says why it will not be.
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 import time
 
-import rclpy
-from rclpy.parameter import Parameter
-from rclpy.utilities import remove_ros_args
+from rclpy.node import Node
 
+from rsd_planner.ros.launch_step import run_step
 from rsd_planner.ros.lifecycle_client import LifecycleClient, RefusedError, TransitionError
 
 __all__ = ["bring_up", "main"]
@@ -25,8 +22,9 @@ TRANSITION_S = 10.0
 NEXT = {"unconfigured": "configure", "inactive": "activate"}
 
 
-def bring_up(client: LifecycleClient, timeout_s: float) -> None:
-    """Take the node to active. Raises TransitionError where that fails."""
+def bring_up(node: Node, target: str, timeout_s: float) -> None:
+    """Take the target to active. Raises TransitionError where that fails."""
+    client = LifecycleClient(node, target)
     until = time.monotonic() + timeout_s
     problem = TransitionError(f"The node's services did not appear within {timeout_s:g} s.")
     while time.monotonic() < until:
@@ -58,28 +56,7 @@ def _step(client: LifecycleClient, state: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Bring one node up; the exit code is 1 where it stays down."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("target", help="full name of the node, such as /rsd_planner")
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds (%(default)s)")
-    options = parser.parse_args(remove_ros_args(arguments or sys.argv)[1:])
-    rclpy.init(args=arguments)
-    # Without services of its own: an SROS2 policy cannot list them under a name with a number.
-    node = rclpy.create_node(
-        f"rsd_planner_autostart_{os.getpid()}",
-        start_parameter_services=False,
-        parameter_overrides=[Parameter("start_type_description_service", value=False)],
-    )
-    try:
-        bring_up(LifecycleClient(node, options.target), options.timeout)
-    except TransitionError as error:
-        node.get_logger().error(f"autostart: {error}")
-        return 1
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    return run_step("autostart", __doc__, bring_up, 60.0, arguments)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,14 @@ fault is told and waited out until the time is over.
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 import time
 
 import rclpy
 from rclpy.node import Node
-from rclpy.utilities import remove_ros_args
 
 from rsd_planner.msg import PlannerStatus
+from rsd_planner.ros.launch_step import run_step
 from rsd_planner.ros.lifecycle_client import LifecycleClient, TransitionError
 from rsd_planner.ros.qos import status_qos
 
@@ -75,23 +73,7 @@ def _is_active(client: LifecycleClient) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """Wait for one node; the exit code is 1 where it does not get ready."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("target", help="full name of the node, such as /rsd_planner")
-    parser.add_argument("--timeout", type=float, default=120.0, help="seconds (%(default)s)")
-    options = parser.parse_args(remove_ros_args(arguments or sys.argv)[1:])
-    rclpy.init(args=arguments)
-    node = rclpy.create_node(f"rsd_planner_wait_{os.getpid()}")
-    try:
-        wait_until_warm(node, options.target, options.timeout)
-    except TransitionError as error:
-        node.get_logger().error(str(error))
-        return 1
-    except KeyboardInterrupt:
-        return 1
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    return run_step("wait_warm", __doc__, wait_until_warm, 120.0, arguments)
 
 
 if __name__ == "__main__":

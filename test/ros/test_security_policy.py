@@ -67,22 +67,25 @@ def test_the_policy_is_that_of_the_running_node(start: Any) -> None:
 
 
 @pytest.mark.ros
-def test_the_policy_is_that_of_autostart(start: Any) -> None:
+def test_the_policy_is_that_of_what_the_launch_files_start_beside_it(start: Any) -> None:
     node: Harness = start()
-    command = [sys.executable, "-m", "rsd_planner.ros.autostart", "/nobody", "--timeout", "3600"]
-    process = subprocess.Popen(command, cwd=ROOT)
-    name = f"rsd_planner_autostart_{process.pid}"
+    processes = {}
+    for step in ("autostart", "wait_warm"):
+        command = [sys.executable, "-m", f"rsd_planner.ros.{step}", "/nobody", "--timeout", "3600"]
+        process = subprocess.Popen(command, cwd=ROOT)
+        processes[f"rsd_planner_{step}_{process.pid}"] = process
 
     def used(method: str) -> set[str]:
-        found = getattr(node.node, method)(name, "/")
+        found = [item for name in processes for item in getattr(node.node, method)(name, "/")]
         return {topic.replace("/nobody/", "/rsd_planner/") for topic, _ in found}
 
     try:
-        node.wait(lambda: name in node.node.get_node_names())
+        node.wait(lambda: processes.keys() <= set(node.node.get_node_names()))
         for group, way, item, method in KINDS:
             listed = allowed(group, way, item, "rsd_planner_autostart")
             soon(lambda method=method, listed=listed: used(method) == listed)
             assert used(method) == listed, way
     finally:
-        process.kill()
-        process.wait()
+        for process in processes.values():
+            process.kill()
+            process.wait()

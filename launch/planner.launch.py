@@ -19,9 +19,9 @@ from launch.event_handlers import OnProcessStart
 from launch_ros.actions import LifecycleNode, Node
 
 from launch import LaunchDescription
+from rsd_planner.ros.launch_files import NODE, enclave, pairs, step
 
 SHARE = Path(get_package_share_directory("rsd_planner"))
-NODE = "rsd_planner"
 
 # name: (default, description)
 ARGUMENTS = {
@@ -98,34 +98,9 @@ def autostart(node, namespace, security):
     """
 
     def on_start(event, context):
-        name = "/" + "/".join(part for part in (namespace.strip("/"), NODE) if part)
-        return [
-            Node(
-                package=NODE,
-                executable="autostart",
-                arguments=[name],
-                ros_arguments=enclave(security and f"{security}_autostart"),
-                output="screen",
-            )
-        ]
+        return [step("autostart", namespace, security)]
 
     return [RegisterEventHandler(OnProcessStart(target_action=node, on_start=on_start))]
-
-
-def enclave(path):
-    """The ROS argument for a security enclave; none where it is not asked for."""
-    return ["--enclave", path] if path else []
-
-
-def pairs(argument, text, form):
-    """The entries of `a=b,c=d`."""
-    found = {}
-    for entry in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, topic = (part.strip() for part in entry.partition("="))
-        if not equals or not name or not topic:
-            raise RuntimeError(f"{argument}: '{entry}' is not of the form {form}")
-        found[name] = topic
-    return found
 
 
 def inputs(value):

@@ -18,9 +18,9 @@ from launch.actions import (
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch_ros.actions import Node
 
 from launch import LaunchDescription
+from rsd_planner.ros.launch_files import pairs, step
 
 SHARE = Path(get_package_share_directory("rsd_planner"))
 RSD = str(SHARE.parents[1] / "lib" / "rsd_planner" / "rsd")
@@ -67,23 +67,18 @@ def play(context):
         raise RuntimeError(f"player:={value['player']} must be ros2bag or rsd")
     if value["loop"].lower() in ("true", "1", "yes"):
         command.append("--loop")
-    renamed = remaps(value["play_remaps"])
+    names = pairs("play_remaps", value["play_remaps"], "/old=/new")
+    renamed = [f"{old}:={new}" for old, new in names.items()]
     if value["player"] == "rsd":
         command += [word for pair in renamed for word in ("--remap", pair)]
     elif renamed:
         command += ["--remap", *renamed]
     player = ExecuteProcess(cmd=command, output="screen")
-    namespace = context.launch_configurations.get("namespace", "").strip("/")
-    waiter = Node(
-        package="rsd_planner",
-        executable="wait_warm",
-        arguments=[
-            "/" + "/".join(filter(None, (namespace, "rsd_planner"))),
-            "--timeout",
-            str(float(value["load_timeout_s"])),
-        ],
-        output="screen",
+    namespace, security = (
+        context.launch_configurations.get(name, "") for name in ("namespace", "enclave")
     )
+    timeout_s = str(float(value["load_timeout_s"]))
+    waiter = step("wait_warm", namespace, security, "--timeout", timeout_s)
     starts = OnProcessExit(target_action=waiter, on_exit=once_warm(player))
     actions = [RegisterEventHandler(starts), waiter]
     if value["exit_at_end"].lower() in ("true", "1", "yes"):
@@ -102,14 +97,3 @@ def once_warm(player):
         return [EmitEvent(event=Shutdown(reason="the planner did not get ready"))]
 
     return on_exit
-
-
-def remaps(text):
-    """`a=b,c=d` as the players want it: `a:=b`."""
-    found = []
-    for entry in filter(None, (part.strip() for part in text.split(","))):
-        old, equals, new = (part.strip() for part in entry.partition("="))
-        if not equals or not old or not new:
-            raise RuntimeError(f"play_remaps: '{entry}' is not of the form /old=/new")
-        found.append(f"{old}:={new}")
-    return found

@@ -165,9 +165,11 @@ def test_a_bag_starts_when_the_model_is_warm(
         rate="0.5",
         loop="true",
         namespace="car1",
+        enclave="/car1",
         play_remaps="/odometry=/odom,/a=/b",
     )
     assert "/car1/rsd_planner" in waiter
+    assert waiter[waiter.index("--enclave") + 1] == "/car1_autostart"
     assert on_exit(Ended(0), LaunchContext()) == [bag_player]
     command = [perform_substitutions(LaunchContext(), word) for word in bag_player.cmd]
     assert str(tmp_path) in command

@@ -131,7 +131,7 @@ class PlannerSettings:
 
     # decoding
     drafter: str = _setting(
-        "previous_tick", "str", "Who drafts the reasoning; 'none' decodes plainly.",
+        "cascade", "str", "Who drafts the reasoning; 'none' decodes plainly.",
         choices=DRAFTERS,
     )  # fmt: skip
     rule: str = _setting(

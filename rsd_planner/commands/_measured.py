@@ -50,7 +50,9 @@ def add_planner_arguments(parser: argparse.ArgumentParser, *, rates: bool = Fals
     add("--json", type=Path, metavar="FILE", help="write the figures as one JSON object")
 
 
-def settings_of(arguments: argparse.Namespace, drafter: str = "previous_tick") -> PlannerSettings:
+def settings_of(
+    arguments: argparse.Namespace, drafter: str = PlannerSettings.drafter
+) -> PlannerSettings:
     """Checked settings from the command line. Raises ConfigError."""
     values: dict[str, Any] = {
         "model_path": arguments.model or bundled_model_path(),

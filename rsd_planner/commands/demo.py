@@ -32,11 +32,14 @@ _NODE = "/rsd_planner"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `rsd demo`."""
+    from rsd_planner.config import PlannerSettings
+
     add = parser.add_argument
     add("--bag", type=Path, help="the drive to play (the bundled bag)")
     add("--model", default="", help="checkpoint folder (the bundled mini)")
     add("--camera", default="front_wide", help="camera in the bag (%(default)s)")
-    add("--drafter", default="previous_tick", metavar="NAME", help="who drafts (%(default)s)")
+    who = PlannerSettings.drafter
+    add("--drafter", default=who, metavar="NAME", help="who drafts (%(default)s)")
     add("--rate", type=float, default=1.0, help="speed of time (%(default)g)")
     add("--out", type=Path, default=Path("out/demo"), help="folder of the results (%(default)s)")
     add("--domain", type=int, help="ROS_DOMAIN_ID (a free one is drawn)")

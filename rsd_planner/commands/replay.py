@@ -32,10 +32,12 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `rsd replay`."""
     from rsd_planner.commands._measured import add_planner_arguments
+    from rsd_planner.config import PlannerSettings
 
     add = parser.add_argument
     add("bag", type=Path, metavar="BAG", help="a rosbag2 folder with pictures and odometry")
-    add("--drafter", default="previous_tick", metavar="NAME", help="who drafts (%(default)s)")
+    who = PlannerSettings.drafter
+    add("--drafter", default=who, metavar="NAME", help="who drafts (%(default)s)")
     add("--against-none", action="store_true", help="measure plain decoding beside it")
     add("--video", action="store_true", help="write an overlay video too")
     add("--out", type=Path, help="folder of the results (out/replay/<bag>)")

@@ -46,7 +46,7 @@ def test_five_statuses_with_keys_that_can_be_plotted(monkeypatch: pytest.MonkeyP
     }
     for part, keys in numbers.items():
         assert all(float(statuses[part][2][key]) >= -1.0 for key in keys)
-    assert statuses["model"][2]["drafter"] == "previous_tick"
+    assert statuses["model"][2]["drafter"] == "cascade"
     assert statuses["model"][2]["device"] == "cpu"
     assert statuses["model"][:2] == (0, "loaded and warm")
 

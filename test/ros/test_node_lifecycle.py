@@ -140,7 +140,7 @@ def test_every_parameter_changes_while_active_or_says_what_to_do(start: Start) -
     asked = node.node.create_client(GetParameters, f"{node.node_name}/get_parameters")
     answer = node.call(asked, GetParameters.Request(names=["validity_s", "drafter"]))
     assert answer.values[0].double_value == 2.0
-    assert answer.values[1].string_value == "previous_tick"
+    assert answer.values[1].string_value == "cascade"
     assert node.transition("deactivate")
     assert node.transition("cleanup")
     assert node.set_parameter("drafter", "none").successful

@@ -19,8 +19,8 @@ from rsd_planner.models.checkpoint import Checkpoint
 from rsd_planner.training.data import DriveSet
 from rsd_planner.training.features import cached_features
 from rsd_planner.training.loop import Metrics, Schedule
-from rsd_planner.training.replica_examples import SaidTicks
 from rsd_planner.training.runtime import Runtime
+from rsd_planner.training.said_ticks import SaidTicks
 from rsd_planner.training.target_texts import TargetTexts, checkpoint_digest, target_texts
 
 __all__ = ["DrafterRun", "round_to_half"]

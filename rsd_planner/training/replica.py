@@ -19,11 +19,11 @@ from torch import Tensor
 from rsd_planner.decoding.drafters.replica import REPLICA_WEIGHTS
 from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint
 from rsd_planner.models.replica import ReplicaConfig, ReplicaNet, save_replica
+from rsd_planner.training.asked_target import TargetLabels, target_labels
 from rsd_planner.training.drafter_run import DrafterRun, round_to_half
 from rsd_planner.training.loop import Metrics, train
-from rsd_planner.training.replica_examples import ReplicaBatch, SaidTicks
-from rsd_planner.training.replica_labels import TargetLabels, target_labels
 from rsd_planner.training.runtime import Runtime
+from rsd_planner.training.said_ticks import SaidBatch, SaidTicks
 from rsd_planner.training.sampling import step_batches
 from rsd_planner.training.text_stack import last_states
 
@@ -177,7 +177,7 @@ class _Student:
                 pairs = zip(tokens[:length], chosen, strict=False)
                 yield Told([ours == its for ours, its in pairs], chances[:length])
 
-    def _logits(self, batch: ReplicaBatch) -> Tensor:
+    def _logits(self, batch: SaidBatch) -> Tensor:
         """(batch, text, vocab) of each place of the text, given what stands before it."""
         net, text = self._net, batch.tokens.shape[1]
         places = self._ticks.places(self._prompt, text).to(batch.ids.device)

@@ -26,13 +26,13 @@ from rsd_planner.models.block_reasoner import BlockReasoner, save_block
 from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint
 from rsd_planner.models.routine import NOTHING, UNKNOWN, places_in
 from rsd_planner.models.routine_block import BlockBatch, BlockConfig, BlockNet, tapped_layers
+from rsd_planner.training.asked_target import AskedTarget
 from rsd_planner.training.drafter_run import DrafterRun, round_to_half
 from rsd_planner.training.loop import Metrics, train
-from rsd_planner.training.replica_examples import SaidTicks
-from rsd_planner.training.replica_labels import AskedTarget
 from rsd_planner.training.routine import known_ticks
 from rsd_planner.training.routine_examples import vocabulary_of
 from rsd_planner.training.runtime import Runtime
+from rsd_planner.training.said_ticks import SaidTicks
 from rsd_planner.training.sampling import step_batches
 from rsd_planner.types import SpanKind
 

@@ -22,6 +22,7 @@ from rsd_planner.errors import CommandError
 from rsd_planner.evaluation.known_texts import accepted_first
 from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint
 from rsd_planner.models.replica import ReplicaNet
+from rsd_planner.training.asked_target import LIKELIEST, TargetLabels, target_labels
 from rsd_planner.training.data import DriveSet
 from rsd_planner.training.features import cached_features
 from rsd_planner.training.replica import (
@@ -32,9 +33,8 @@ from rsd_planner.training.replica import (
     count_forwards,
     distillation,
 )
-from rsd_planner.training.replica_examples import SaidTicks
-from rsd_planner.training.replica_labels import LIKELIEST, TargetLabels, target_labels
 from rsd_planner.training.runtime import Runtime
+from rsd_planner.training.said_ticks import SaidTicks
 from rsd_planner.training.target_texts import target_texts
 from rsd_planner.types import Draft, SpanSource
 
@@ -191,7 +191,7 @@ def test_labels_are_kept_drive_by_drive(
     files[1].unlink()
     again = target_labels(checkpoint, ticks, tmp_path, Runtime(), ())
     assert (again.tokens == first.tokens).all() and (again.log_chances == first.log_chances).all()
-    monkeypatch.setattr("rsd_planner.training.replica_labels.run_text_stack", None)
+    monkeypatch.setattr("rsd_planner.training.asked_target.run_text_stack", None)
     kept = target_labels(checkpoint, ticks, tmp_path, Runtime(), ())
     assert (kept.tokens == first.tokens).all()
 

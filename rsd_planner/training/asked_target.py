@@ -1,7 +1,8 @@
-"""How likely the target holds each token of its own texts: the likeliest few, kept on the disk.
+"""What the target makes of its own texts: its states, and how likely it holds each token.
 
-One forward over prompt and text of every tick. A file belongs to a drive, its texts and the
-checkpoint, so a run that was stopped goes on at the drive where it was.
+One forward over prompt and text of every tick. States are not kept; the likeliest few tokens are,
+on the disk: a file belongs to a drive, its texts and the checkpoint, so a run that was stopped
+goes on at the drive where it was.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from torch import Tensor
 from rsd_planner.evaluation.batched import BatchedModel
 from rsd_planner.models.checkpoint import Checkpoint
 from rsd_planner.models.vla import run_text_stack
-from rsd_planner.training.replica_examples import ReplicaBatch, SaidTicks
 from rsd_planner.training.runtime import Runtime
+from rsd_planner.training.said_ticks import SaidBatch, SaidTicks
 from rsd_planner.training.target_texts import checkpoint_digest
 
 __all__ = ["LIKELIEST", "AskedTarget", "TargetLabels", "target_labels"]
@@ -98,7 +99,7 @@ class AskedTarget:
 
     def states(
         self, part: NDArray[np.int64], note: Callable[[int, Tensor], None] | None = None
-    ) -> tuple[ReplicaBatch, Tensor]:
+    ) -> tuple[SaidBatch, Tensor]:
         """Some ticks' sequences and the normed last states (batch, prompt + text, hidden).
 
         `note` is told each layer and the states behind it.

@@ -1,7 +1,7 @@
 """Ticks of a drive set with what the target says there, as a model's inputs.
 
-Prompts are the planner's, token for token. The same sequences are read by the target, which
-tells how likely it holds each token, and by the replica, which learns it.
+Prompts are the planner's, token for token. For all drafters that learn from the target's features:
+the target reads these sequences and is asked what it makes of them, a replica reads them itself.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from rsd_planner.planning.batch_prompt import BatchPrompt
 from rsd_planner.training.data import FRAMES, DriveSet
 from rsd_planner.training.target_texts import TargetTexts
 
-__all__ = ["PADDING", "ReplicaBatch", "SaidTicks"]
+__all__ = ["PADDING", "SaidBatch", "SaidTicks"]
 
 PADDING = -100
 _ROUND = 8  # texts are padded to multiples of it, so that few shapes occur
 
 
 @dataclass(frozen=True)
-class ReplicaBatch:
+class SaidBatch:
     """Sequences of prompt and text, all prompts alike but for history and pictures."""
 
     ids: Tensor  # (batch, prompt + text); behind a text any id
     pictures: Tensor  # (batch, image tokens, visual width) of the target's tower
     tokens: Tensor  # (batch, text) the text, padded with PADDING
 
-    def to(self, device: torch.device) -> ReplicaBatch:
+    def to(self, device: torch.device) -> SaidBatch:
         """The same on a device."""
-        return ReplicaBatch(self.ids.to(device), self.pictures.to(device), self.tokens.to(device))
+        return SaidBatch(self.ids.to(device), self.pictures.to(device), self.tokens.to(device))
 
 
 class SaidTicks:
@@ -65,7 +65,7 @@ class SaidTicks:
         behind = prompt.max() + 1 + np.tile(np.arange(text), (3, 1))
         return torch.from_numpy(np.concatenate([prompt, behind], axis=1))
 
-    def batch(self, ticks: NDArray[np.int64]) -> ReplicaBatch:
+    def batch(self, ticks: NDArray[np.int64]) -> SaidBatch:
         """Sequences of some ticks."""
         texts = [self.said.texts[tick] for tick in ticks]
         longest = _ROUND * math.ceil(max(map(len, texts)) / _ROUND)
@@ -75,7 +75,7 @@ class SaidTicks:
         prompts = self.prompt.ids(self._history[ticks])
         cached = self._features[self.shown[ticks].ravel()]
         pictures = torch.from_numpy(np.asarray(cached)).float()
-        return ReplicaBatch(
+        return SaidBatch(
             torch.cat([torch.from_numpy(prompts), tokens.clamp(min=0)], dim=1),
             pictures.view(len(ticks), -1, pictures.shape[-1]),
             tokens,

@@ -25,13 +25,13 @@ from torch.nn import functional
 __all__ = [
     "NOTHING",
     "UNKNOWN",
-    "Cache",
     "Old",
     "RoutineBatch",
     "RoutineConfig",
     "RoutineNet",
     "end_of_draft",
     "places_in",
+    "since_features",
 ]
 
 UNKNOWN = 0  # a token that the drafter cannot write
@@ -39,9 +39,9 @@ NOTHING = 1  # no token: before a text, behind it, or not told
 _RESERVED = 2
 _SINCE = 4  # features of how long a token stands
 _EPSILON = 1e-8
+_RMS_EPS = 1e-12
+_NEAR = (0.5, 0.1)  # what makes seconds and metres about 1
 _MASKED = -1e9
-
-Cache = list[tuple[Tensor, Tensor]]  # of each layer: keys and values (batch, heads, rows, head)
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,11 @@ def end_of_draft(choices: Iterable[tuple[int, float]], end: int, least_chance: f
 
 @dataclass
 class Old:
-    """The last tick's texts, padded behind with NOTHING; a batch may be of one."""
+    """The last tick's texts, padded behind with NOTHING."""
 
     tokens: Tensor  # (batch, old)
     since: Tensor  # (batch, old, 2) seconds and metres since a token came to its place
-    valid: Tensor | None = None  # (batch, old); None: all
+    valid: Tensor  # (batch, old)
 
 
 @dataclass
@@ -112,7 +112,7 @@ class RoutineBatch:
 
 
 class RoutineNet(nn.Module):
-    """See the module. `loss` trains; `RoutineReasoner` drafts with the other methods."""
+    """See the module. `loss` trains; at work stands `routine_forward.RoutineForward`."""
 
     def __init__(self, config: RoutineConfig) -> None:
         super().__init__()
@@ -124,25 +124,25 @@ class RoutineNet(nn.Module):
         self.since = nn.Linear(_SINCE, hidden)
         self.motion = nn.Sequential(
             nn.Linear(config.motion_width, 2 * hidden),
-            nn.GELU(),
+            nn.SiLU(),
             nn.Linear(2 * hidden, config.motion_tokens * hidden),
         )
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(hidden)
+        self.norm = nn.RMSNorm(hidden, eps=_RMS_EPS)
         self.mix = _Mlp(hidden, 2 * hidden)
-        self.last_norm = nn.LayerNorm(hidden)
+        self.last_norm = nn.RMSNorm(hidden, eps=_RMS_EPS)
         self.gate = nn.Linear(hidden, 1)
         self.ask = nn.Linear(hidden, hidden, bias=False)
         self.answer = nn.Linear(hidden, hidden, bias=False)
-        self._writable: Tensor
+        self.cos: Tensor
+        self.sin: Tensor
+        self.writable: Tensor  # (vocabulary,) added to the logits
         cos, sin = _rotary(config.motion_tokens + config.longest, hidden // config.heads)
-        self.register_buffer("_cos", cos, persistent=False)
-        self.register_buffer("_sin", sin, persistent=False)
-        self._near: Tensor
-        self.register_buffer("_near", torch.tensor((0.5, 0.1)), persistent=False)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
         writable = torch.zeros(config.size)
         writable[:_RESERVED] = _MASKED
-        self.register_buffer("_writable", writable, persistent=False)
+        self.register_buffer("writable", writable, persistent=False)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -151,47 +151,14 @@ class RoutineNet(nn.Module):
             nn.init.normal_(table.weight, std=scale)
         nn.init.constant_(self.gate.bias, 1.0)  # at first it rather copies
 
-    # The rows of a forward
-
-    def told_rows(self, old: Old) -> Tensor:
+    def _told_rows(self, old: Old) -> Tensor:
         """(batch, old + 1, hidden): the old tokens, and behind them a place without one."""
         tokens = functional.pad(old.tokens, (0, 1), value=NOTHING)
-        since = functional.pad(old.since, (0, 0, 0, 1))
-        near = since.clamp(max=10.0) * self._near
-        return self.tokens(tokens) + self.since(torch.cat([near, torch.log1p(since)], dim=-1))
+        since = since_features(functional.pad(old.since, (0, 0, 0, 1)))
+        return self.tokens(tokens) + self.since(since)
 
-    def memory_rows(self, motion: Tensor, told: Tensor) -> Tensor:
-        """(batch, motion tokens + old, hidden) before the first layer."""
-        moved = self.motion(motion).view(len(motion), self.config.motion_tokens, -1)
-        return torch.cat([moved, told[:, :-1] + self.kinds.weight[0]], dim=1)
-
-    def committed_rows(self, tokens: Tensor) -> Tensor:
-        """(batch, committed, hidden)."""
-        return self.tokens(tokens) + self.kinds.weight[1]
-
-    def asked_rows(self, told: Tensor) -> Tensor:
-        """(batch, asked, hidden): each place knows the old token there, of `told_rows`."""
-        return told + self.kinds.weight[2]
-
-    def run(
-        self, rows: Tensor, places: Sequence[slice], given: int, past: Cache | None = None
-    ) -> tuple[Tensor, Cache]:
-        """All layers over rows at some runs of places; the first `given` rows can be seen.
-
-        Rows see `past` and the given ones. Returns the rows and what the given ones add to it.
-        """
-        parts = [self._places(run) for run in places]
-        rotary = parts[0]
-        if len(parts) > 1:
-            rotary = (torch.cat([cos for cos, _ in parts]), torch.cat([sin for _, sin in parts]))
-        cache: Cache = []
-        for index, layer in enumerate(self.layers):
-            rows, pair = layer(rows, rotary, given, past[index] if past else None)
-            cache.append(pair)
-        return self.norm(rows), cache
-
-    def _places(self, which: slice | Tensor) -> tuple[Tensor, Tensor]:
-        return self._cos[which], self._sin[which]  # type: ignore[index]
+    def _places(self, which: Tensor) -> tuple[Tensor, Tensor]:
+        return self.cos[which], self.sin[which]
 
     # The head
 
@@ -201,48 +168,31 @@ class RoutineNet(nn.Module):
         A place is known by the token in front of it too: one looks for what followed there.
         """
         front = functional.pad(old.tokens[:, :-1], (1, 0), value=NOTHING)
-        start = self.config.motion_tokens
-        rotary = self._places(slice(start, start + old.tokens.shape[1]))
-        return self._turned(self.answer(states + self.before(front)), rotary)
+        places = torch.arange(old.tokens.shape[1], device=front.device)
+        return self._turned(self.answer(states + self.before(front)), places)
 
-    def chances(
-        self,
-        states: Tensor,
-        before: Tensor,
-        places: Tensor | slice,
-        keys: Tensor,
-        copies: Tensor,
-        valid: Tensor | None = None,
-    ) -> Tensor:
-        """Probabilities (batch, asked, vocabulary) of the tokens at the asked places.
+    def chances(self, states: Tensor, front: Tensor, keys: Tensor, old: Old) -> Tensor:
+        """Probabilities (batch, new, vocabulary) of the tokens of the new text.
 
-        `states` (batch, asked, hidden) are the rows' last, `before` (batch, asked) the tokens
-        in front; `keys` are of `keys` and `copies` (batch, old, vocabulary) the old tokens as
-        one-hot rows.
+        `states` (batch, new, hidden) are the rows' last, `front` (batch, new) the tokens in
+        front; `keys` are of `keys`.
         """
-        mixed = states + self.before(before)
+        mixed = states + self.before(front)
         mixed = self.last_norm(mixed + self.mix(mixed))
-        own = functional.linear(mixed, self.tokens.weight) + self._writable
+        own = functional.linear(mixed, self.tokens.weight) + self.writable
         own = torch.softmax(own.float(), dim=-1)
-        if keys.shape[1] == 0:
-            return own
-        asked = self._turned(self.ask(mixed), self._places(places))
-        scores = asked @ keys.transpose(1, 2) * self.config.hidden**-0.5  # (batch, asked, old)
-        copied = torch.sigmoid(self.gate(mixed).float())
-        if valid is not None:
-            scores = scores.masked_fill(~valid[:, None], _MASKED)
-            copied = copied * valid.any(dim=1)[:, None, None]
+        asked = self._turned(self.ask(mixed), torch.arange(front.shape[1], device=front.device))
+        scores = asked @ keys.transpose(1, 2) * self.config.hidden**-0.5  # (batch, new, old)
+        scores = scores.masked_fill(~old.valid[:, None], _MASKED)
+        copied = torch.sigmoid(self.gate(mixed).float()) * old.valid.any(dim=1)[:, None, None]
+        copies = functional.one_hot(old.tokens, self.config.size).to(scores.dtype)
         from_old = torch.softmax(scores.float(), dim=-1) @ copies
         return torch.lerp(own, from_old, copied)
 
-    def _turned(self, rows: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-        """Rotary positions on rows (batch, rows, hidden), head by head."""
+    def _turned(self, rows: Tensor, places: Tensor) -> Tensor:
+        """Rotary positions of a text's places on rows (batch, rows, hidden), head by head."""
         heads = rows.unflatten(-1, (self.config.heads, -1))
-        return _turn(heads, *rotary).flatten(-2)
-
-    def copies(self, old: Old) -> Tensor:
-        """The old tokens as one-hot rows (batch, old, vocabulary)."""
-        return functional.one_hot(old.tokens, self.config.size).to(self.tokens.weight.dtype)
+        return _turn(heads, *self._places(self.config.motion_tokens + places)).flatten(-2)
 
     # Training
 
@@ -255,25 +205,24 @@ class RoutineNet(nn.Module):
         config, old, new = self.config, batch.old, batch.new
         place = torch.arange(new.shape[1], device=new.device)
         given = place < batch.committed[:, None]  # (batch, new)
-        told = self.told_rows(old)
-        asked = self.asked_rows(_at(told, place + batch.shift[:, None]))
-        rows = torch.where(given[..., None], self.committed_rows(new), asked)
-        rows = torch.cat([self.memory_rows(batch.motion, told), rows], dim=1)
+        told = self._told_rows(old)
+        asked = _at(told, place + batch.shift[:, None]) + self.kinds.weight[2]
+        rows = torch.where(given[..., None], self.tokens(new) + self.kinds.weight[1], asked)
+        moved = self.motion(batch.motion).view(len(new), config.motion_tokens, -1)
+        rows = torch.cat([moved, told[:, :-1] + self.kinds.weight[0], rows], dim=1)
         split = config.motion_tokens + old.tokens.shape[1]
         rotary = self._places(
             torch.cat([torch.arange(split, device=new.device), config.motion_tokens + place])
         )
         mask = self._mask(old, given)
         for layer in self.layers:
-            rows, _ = layer(rows, rotary, rows.shape[1], None, mask)
+            rows = layer(rows, rotary, mask)
         rows = self.norm(rows)
         front = functional.pad(new[:, :-1], (1, 0), value=NOTHING)
         if hide is not None:
             front = front.masked_fill(hide & (place > batch.committed[:, None]), NOTHING)
         keys = self.keys(old, rows[:, config.motion_tokens : split])
-        chances = self.chances(
-            rows[:, split:], front, config.motion_tokens + place, keys, self.copies(old), old.valid
-        )
+        chances = self.chances(rows[:, split:], front, keys, old)
         counted = ~given & (new != NOTHING)
         counted &= place < batch.committed[:, None] + config.block
         right = chances.gather(-1, new[..., None]).squeeze(-1)
@@ -282,10 +231,8 @@ class RoutineNet(nn.Module):
 
     def _mask(self, old: Old, given: Tensor) -> Tensor:
         """Who sees whom (batch, 1, rows, rows): all the memory, new rows the committed ones too."""
-        batch, count = old.tokens.shape
-        told = given.new_ones(batch, self.config.motion_tokens)
-        valid = old.valid if old.valid is not None else given.new_ones(batch, count)
-        memory = torch.cat([told, valid], dim=1)
+        told = given.new_ones(len(given), self.config.motion_tokens)
+        memory = torch.cat([told, old.valid], dim=1)
         from_memory = torch.cat([memory, torch.zeros_like(given)], dim=1)
         from_new = torch.cat([memory, given], dim=1)
         return torch.cat(
@@ -295,6 +242,12 @@ class RoutineNet(nn.Module):
             ],
             dim=1,
         )[:, None]
+
+
+def since_features(since: Tensor) -> Tensor:
+    """(..., 4) of seconds and metres (..., 2)."""
+    near = since.clamp(max=10.0) * since.new_tensor(_NEAR)
+    return torch.cat([near, torch.log1p(since)], dim=-1)
 
 
 def _at(told: Tensor, places: Tensor) -> Tensor:
@@ -310,12 +263,12 @@ class _Mlp(nn.Module):
 
     def __init__(self, hidden: int, intermediate: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(hidden)
+        self.norm = nn.RMSNorm(hidden, eps=_RMS_EPS)
         self.widen = nn.Linear(hidden, intermediate)
         self.narrow = nn.Linear(intermediate, hidden)
 
     def forward(self, rows: Tensor) -> Tensor:
-        out: Tensor = self.narrow(functional.gelu(self.widen(self.norm(rows))))
+        out: Tensor = self.narrow(functional.silu(self.widen(self.norm(rows))))
         return out
 
 
@@ -326,31 +279,20 @@ class _Layer(nn.Module):
         super().__init__()
         hidden = config.hidden
         self.heads = config.heads
-        self.norm = nn.LayerNorm(hidden)
+        self.norm = nn.RMSNorm(hidden, eps=_RMS_EPS)
         self.project = nn.Linear(hidden, 3 * hidden, bias=False)
         self.out = nn.Linear(hidden, hidden, bias=False)
         self.mlp = _Mlp(hidden, config.intermediate)
 
-    def forward(
-        self,
-        rows: Tensor,
-        rotary: tuple[Tensor, Tensor],
-        given: int,
-        past: tuple[Tensor, Tensor] | None,
-        mask: Tensor | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """New rows, and keys and values of the `given` first ones."""
+    def forward(self, rows: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
         parts = self.project(self.norm(rows)).unflatten(-1, (3, self.heads, -1))
         queries = _turn(parts[:, :, 0], *rotary).transpose(1, 2)  # (batch, heads, rows, head)
-        keys = _turn(parts[:, :given, 1], rotary[0][:given], rotary[1][:given]).transpose(1, 2)
-        values = parts[:, :given, 2].transpose(1, 2)
-        seen_keys, seen_values = keys, values
-        if past is not None:
-            seen_keys = torch.cat([past[0], keys], dim=2)
-            seen_values = torch.cat([past[1], values], dim=2)
-        seen = functional.scaled_dot_product_attention(queries, seen_keys, seen_values, mask)
+        keys = _turn(parts[:, :, 1], *rotary).transpose(1, 2)
+        values = parts[:, :, 2].transpose(1, 2)
+        seen = functional.scaled_dot_product_attention(queries, keys, values, mask)
         rows = rows + self.out(seen.transpose(1, 2).flatten(-2))
-        return rows + self.mlp(rows), (keys, values)
+        out: Tensor = rows + self.mlp(rows)
+        return out
 
 
 def _rotary(places: int, width: int) -> tuple[Tensor, Tensor]:

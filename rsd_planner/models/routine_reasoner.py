@@ -20,13 +20,12 @@ from rsd_planner.models.drafter_files import load_drafter, save_drafter
 from rsd_planner.models.routine import (
     NOTHING,
     UNKNOWN,
-    Cache,
-    Old,
     RoutineConfig,
     RoutineNet,
     end_of_draft,
     places_in,
 )
+from rsd_planner.models.routine_forward import RoutineForward
 
 __all__ = ["RoutineReasoner", "load_routine", "save_routine"]
 
@@ -37,13 +36,12 @@ class RoutineReasoner:
     """Drafts with a trained network, one sequence at a time."""
 
     def __init__(self, net: RoutineNet, device: str = "cpu") -> None:
-        self._net = net.to(device).eval()
         self.config = net.config
         self._device = torch.device(device)
+        self._net = RoutineForward(net, self._device)
         self._index = places_in(self.config.vocabulary)
         self._ids = {place: token for token, place in self._index.items()}
         self._end = self._index.get(self.config.end_token, NOTHING)
-        self._places = torch.arange(2 * self.config.longest, device=device)
         self.read(np.zeros(self.config.motion_width, np.float32), (), (), ())
 
     @torch.inference_mode()
@@ -56,18 +54,13 @@ class RoutineReasoner:
     ) -> None:
         """A tick starts: the car's motion, and the last text (the target's ids; may be empty)."""
         tokens = [self._index.get(token, UNKNOWN) for token in old[: self.config.longest]]
-        since = list(zip(since_s[: len(tokens)], since_m[: len(tokens)], strict=True))
+        since = [since_s[: len(tokens)], since_m[: len(tokens)]]
         self._old_tokens = tokens
-        self._old = Old(
-            torch.tensor([tokens], dtype=torch.long, device=self._device),
-            torch.tensor(since, dtype=torch.float32, device=self._device).view(1, -1, 2),
+        self._memory = self._net.read(
+            torch.from_numpy(motion).to(self._device),
+            torch.tensor(tokens, dtype=torch.long, device=self._device),
+            torch.tensor(since, dtype=torch.float32, device=self._device).T,
         )
-        self._told = self._net.told_rows(self._old)
-        moved = torch.from_numpy(motion)[None].to(self._device)
-        self._rows = self._net.memory_rows(moved, self._told)
-        self._cache: Cache | None = None
-        self._copies = self._net.copies(self._old)
-        self._keys = self._rows[:, :0]
 
     @torch.inference_mode()
     def write(
@@ -88,31 +81,11 @@ class RoutineReasoner:
         if asked <= 0:
             return (), ()
         given = [self._index.get(token, UNKNOWN) for token in committed]
-        states = self._states(given, shift, asked)
+        text = torch.tensor(given, dtype=torch.long, device=self._device)
+        states = self._net.states(self._memory, text, shift, asked)
         before = given[-1] if given else NOTHING
         tokens, chances = self._agree(states, before, start, shift)
         return self._cut(tokens, chances)
-
-    def _states(self, given: list[int], shift: int, asked: int) -> Tensor:
-        """Last states (1, asked, hidden) of the places behind the given text."""
-        net, first = self._net, self.config.motion_tokens
-        start, memory = len(given), self._rows.shape[1]
-        places = self._places[start + shift :][:asked].clamp(max=len(self._old_tokens))
-        rows = net.asked_rows(self._told[:, places])
-        ahead = slice(first, first + start + asked)
-        if self._cache is None:
-            # Where nothing is committed yet, both go through the layers at once.
-            together = [rows] if not given else []
-            runs = [slice(0, memory), ahead][: 1 + len(together)]
-            states, self._cache = net.run(torch.cat([self._rows, *together], 1), runs, memory)
-            self._keys = net.keys(self._old, states[:, first:memory])
-            if together:
-                return states[:, memory:]
-        if given:
-            text = torch.tensor([given], dtype=torch.long, device=self._device)
-            rows = torch.cat([net.committed_rows(text), rows], dim=1)
-        states, _ = net.run(rows, [ahead], start, self._cache)
-        return states[:, start:]
 
     def _agree(
         self, states: Tensor, before: int, start: int, shift: int
@@ -122,8 +95,7 @@ class RoutineReasoner:
         A round asks only where the token in front has changed. What stands in front of all of
         these is settled; once the draft ends there, nobody needs the rest.
         """
-        asked = states.shape[1]
-        first = self.config.motion_tokens + start
+        asked = len(states)
         tokens = [self._old_at(start + i + shift) for i in range(asked)]
         chances = [0.0] * asked
         open_places = list(range(asked))
@@ -132,14 +104,11 @@ class RoutineReasoner:
                 break
             front = [tokens[i - 1] if i else before for i in open_places]
             every = len(open_places) == asked
+            which = torch.tensor([front, open_places], device=self._device)
             found = self._net.chances(
-                states if every else states[:, open_places],
-                torch.tensor([front], device=self._device),
-                slice(first, first + asked) if every else self._places[first:][open_places],
-                self._keys,
-                self._copies,
+                self._memory, states if every else states[which[1]], which[0], start + which[1]
             )
-            best, choice = found[0].max(dim=-1)
+            best, choice = found.max(dim=-1)
             changed = []
             for i, token, chance in zip(open_places, choice.tolist(), best.tolist()):
                 if token != tokens[i]:

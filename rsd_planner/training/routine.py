@@ -44,10 +44,10 @@ EVALUATED = 2048  # held-out ticks on the way
 class RoutineSize:
     """The dimensions of the network, and of a step."""
 
-    hidden: int = 128
+    hidden: int = 96
     layers: int = 3
     heads: int = 4
-    intermediate: int = 384
+    intermediate: int = 192
     motion_tokens: int = 4
     batch: int = 64
 

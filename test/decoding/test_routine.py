@@ -20,6 +20,7 @@ from rsd_planner.errors import ConfigError
 from rsd_planner.models.checkpoint import Checkpoint
 from rsd_planner.models.motion import motion_features, motion_width, travelled_m
 from rsd_planner.models.routine import NOTHING, Old, RoutineBatch, RoutineConfig, RoutineNet
+from rsd_planner.models.routine_forward import Memory, RoutineForward
 from rsd_planner.models.routine_reasoner import RoutineReasoner, save_routine
 from rsd_planner.types import (
     Decoded,
@@ -117,13 +118,13 @@ def test_what_stands_behind_the_end_is_not_settled_for_nothing(
 ) -> None:
     """The same drafts as by all rounds, in fewer of them."""
     calls: list[int] = []
-    chances = RoutineNet.chances
+    chances = RoutineForward.chances
 
-    def counting(self: RoutineNet, states: torch.Tensor, *others: object) -> torch.Tensor:
-        calls.append(states.shape[1])
-        return chances(self, states, *others)  # type: ignore[arg-type]
+    def counting(self: RoutineForward, memory: Memory, *others: torch.Tensor) -> torch.Tensor:
+        calls.append(len(others[0]))
+        return chances(self, memory, *others)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(RoutineNet, "chances", counting)
+    monkeypatch.setattr(RoutineForward, "chances", counting)
     counts, rng = {True: 0, False: 0}, np.random.default_rng(3)
     for seed in range(20):
         net = net_for(range(10, 60), seed=seed, least_chance=least)

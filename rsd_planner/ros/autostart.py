@@ -56,7 +56,10 @@ def _step(client: LifecycleClient, state: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Bring one node up; the exit code is 1 where it stays down."""
-    return run_step("autostart", __doc__, bring_up, 60.0, arguments)
+    try:
+        return run_step("autostart", __doc__, bring_up, 60.0, arguments)
+    except KeyboardInterrupt:
+        return 0  # whoever stops the launch stops it rightly
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ DRAFTERS = (
     "routine",
     "routine_block",
     "replica",
+    "blend",
     "cascade",
     "cascade_block",
 )

@@ -27,9 +27,26 @@ from rsd_planner.models.routine import (
 )
 from rsd_planner.models.routine_forward import RoutineForward
 
-__all__ = ["RoutineReasoner", "load_routine", "save_routine"]
+__all__ = ["Expected", "RoutineReasoner", "load_routine", "save_routine"]
 
 _MARGIN = 8  # places asked for behind the old text's end
+
+
+class Expected:
+    """The distribution at a place: its likeliest token (the target's id; −1: none), and others."""
+
+    __slots__ = ("_index", "_row", "chance", "token")
+
+    def __init__(
+        self, token: int, chance: float, row: NDArray[np.float32], index: Mapping[int, int]
+    ) -> None:
+        self.token, self.chance = token, chance
+        self._row, self._index = row, index
+
+    def of(self, token: int) -> float:
+        """The chance of one of the target's ids."""
+        place = self._index.get(token)
+        return float(self._row[place]) if place is not None else 0.0
 
 
 class RoutineReasoner:
@@ -72,12 +89,8 @@ class RoutineReasoner:
         ends with the end token, or where a token is none that can be written, or where it is
         too unlikely to be right so far.
         """
-        config = self.config
         start = len(committed)
-        left = len(self._old_tokens) - start - shift + _MARGIN
-        asked = min(most, config.block, config.longest - start)
-        if self._old_tokens:
-            asked = min(asked, max(left, _MARGIN))
+        asked = self._asked(start, shift, most)
         if asked <= 0:
             return (), ()
         given = [self._index.get(token, UNKNOWN) for token in committed]
@@ -86,6 +99,40 @@ class RoutineReasoner:
         before = given[-1] if given else NOTHING
         tokens, chances = self._agree(states, before, start, shift)
         return self._cut(tokens, chances)
+
+    @torch.inference_mode()
+    def look_ahead(self, committed: Sequence[int], shift: int) -> int:
+        """Get ready to be asked by `expect` for places behind the committed text; how many.
+
+        Place i of the new text is likely place i + `shift` of the old one.
+        """
+        start = len(committed)
+        asked = self._asked(start, shift, self.config.longest)
+        if asked > 0:
+            given = [self._index.get(token, UNKNOWN) for token in committed]
+            text = torch.tensor(given, dtype=torch.long, device=self._device)
+            self._ahead = self._net.states(self._memory, text, shift, asked), start
+        return asked
+
+    @torch.inference_mode()
+    def expect(self, places: Sequence[int], fronts: Sequence[int | None]) -> list[Expected]:
+        """What may stand at some places, each given the token in front (None: nothing)."""
+        states, start = self._ahead
+        front = [NOTHING if token is None else self._index.get(token, UNKNOWN) for token in fronts]
+        which = torch.tensor([front, places], device=self._device)
+        rows = self._net.chances(self._memory, states[which[1] - start], which[0], which[1])
+        best, choice = rows.max(dim=-1)
+        likeliest = [self._ids.get(place, -1) for place in choice.tolist()]
+        found = zip(likeliest, best.tolist(), rows.cpu().numpy())
+        return [Expected(token, chance, row, self._index) for token, chance, row in found]
+
+    def _asked(self, start: int, shift: int, most: int) -> int:
+        """For how many places behind a text of `start` tokens there is something to say."""
+        asked = min(most, self.config.block, self.config.longest - start)
+        if self._old_tokens:
+            left = len(self._old_tokens) - start - shift + _MARGIN
+            asked = min(asked, max(left, _MARGIN))
+        return asked
 
     def _agree(
         self, states: Tensor, before: int, start: int, shift: int

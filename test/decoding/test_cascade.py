@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scenes import MAX_TOKENS, Scripted, assert_same, observation, run
-from texts import ids, propose, replay, some_texts, standing
+from texts import ids, propose, replay, some_texts
 
 from rsd_planner.decoding.drafters.cascade import CascadeDrafter
 from rsd_planner.decoding.drafters.catalog import make_drafter
 from rsd_planner.decoding.drafters.none import NoDrafter
 from rsd_planner.decoding.drafters.previous_tick import PrefixAlignment
 from rsd_planner.decoding.drafters.resources import DrafterResources
-from rsd_planner.decoding.drafters.routine import ROUTINE_WEIGHTS
-from rsd_planner.decoding.drafters.suffix import SuffixDrafter, write_texts
+from rsd_planner.decoding.drafters.suffix import TEXTS_FILE, SuffixDrafter, write_texts
 from rsd_planner.decoding.drafters.suffix_index import SuffixArray
 from rsd_planner.errors import ConfigError
 from rsd_planner.interfaces import Drafter
 from rsd_planner.models.checkpoint import Checkpoint
-from rsd_planner.types import Decoded, Draft, DraftContext, Prompt, SpanKind, SpanSource
+from rsd_planner.types import Draft, DraftContext, SpanKind, SpanSource
 
 
 def suffix(*seen: str) -> SuffixDrafter:
@@ -100,116 +98,15 @@ def test_tree_of_the_second_drafter_stays_one() -> None:
     assert SpanKind.ACCEPTED in kinds[1] and SpanKind.ACCEPTED in kinds[2]
 
 
-class Foreseeing(Scripted):
-    """Foresees texts; `!` behind a character says that it is a mere guess."""
-
-    def __init__(self, *texts: str) -> None:
-        super().__init__([tuple(map(ord, text.replace("!", ""))) for text in texts])
-        self._chances = [
-            tuple(0.5 if text[i + 1 : i + 2] == "!" else 0.9 for i in places)
-            for text, places in ((t, [i for i, c in enumerate(t) if c != "!"]) for t in texts)
-        ]
-
-    @property
-    def chances(self) -> tuple[float, ...]:
-        return self._chances[self._next - 1] if self._next <= len(self._chances) else ()
-
-
-def foreseen(*texts: str, trusted: bool = True) -> CascadeDrafter:
-    """A cascade whose last tick said a distance, and which foresees these texts.
-
-    Trusted it is where it was sure, for it has been right about a number before.
-    """
-    cascade = CascadeDrafter(NoDrafter(), foreseer=Foreseeing("at 7"))
-    if trusted:
-        replay(cascade, [ids("at 6 km: go on"), ids("at 7 km: go on")])
-    cascade.end(replay(NoDrafter(), [ids("at 7 km: go on")])[0])
-    cascade._foreseer = Foreseeing(*texts)
-    cascade._asked = (cascade._foreseer,)
-    cascade.begin()
-    return cascade
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("at 8 km: go on", "at 8 km: go on$"),
-        ("at 8", "at 8 km: go on$"),  # which ends behind what is new
-        ("at 10 km", "at 10 km: go on$"),
-        ("at 8! km", "at 7 km: go on$"),  # never right when it was as unsure
-        ("a!t 7 k!m", "at 7 km: go on$"),  # of what stays it need not be sure
-        ("wholly other", "wholly other"),
-        ("", "at 7 km: go on$"),
-    ],
-)
-def test_what_is_foreseen_takes_the_old_tokens_place(text: str, expected: str) -> None:
-    assert propose(foreseen(text)) == expected
-
-
-def test_who_was_never_right_is_not_preferred() -> None:
-    assert propose(foreseen("at 8 km", trusted=False)) == "at 7 km: go on$"
-
-
-def test_who_errs_more_often_than_not_is_no_longer_preferred() -> None:
-    cascade = foreseen("at 8 km")
-    assert propose(cascade) == "at 8 km: go on$"
-    replay(cascade, [ids("at 7 km: go on")])
-    cascade.begin()
-    assert propose(cascade) == "at 7 km: go on$"
-
-
-def test_reset_forgets_who_was_right() -> None:
-    cascade = foreseen("at 7 km", "at 8 km")
-    cascade.reset()
-    replay(cascade, [ids("at 7 km: go on")])
-    cascade._foreseer = Foreseeing("at 8 km")
-    cascade.begin()
-    assert propose(cascade) == "at 7 km: go on$"
-
-
-def test_a_foreseen_token_is_its_own_and_the_rest_the_old_texts() -> None:
-    context = DraftContext(Prompt(np.empty(0, np.int64), ()), standing(), (), 48)
-    draft = foreseen("at 8 km").propose(context)
-    places = [i for i, s in enumerate(draft.sources) if s is not SpanSource.PREVIOUS_TICK]
-    assert [chr(draft.tokens[i]) for i in places] == ["8"]
-
-
-def test_numbers_are_foreseen_behind_a_rejection_too() -> None:
-    cascade = foreseen("at 7", "t 8 km")
-    assert propose(cascade) == "at 7 km: go on$"
-    assert propose(cascade, "A") == "t 8 km: go on$"
-
-
-def test_the_foreseer_is_told_every_tick_and_forgets() -> None:
-    class Told(Foreseeing):
-        calls = ""
-
-        def begin(self) -> None:
-            super().begin()
-            self.calls += "b"
-
-        def end(self, decoded: Decoded) -> None:
-            self.calls += "e"
-
-        def reset(self) -> None:
-            self.calls += "r"
-
-    told = Told("ab")
-    cascade = CascadeDrafter(NoDrafter(), foreseer=told)
-    replay(cascade, [ids("ab"), ids("ac")])
-    cascade.reset()
-    assert told.calls == "bebe" + "r"
-
-
 def test_without_the_routine_reasoner_there_is_suffix(tmp_path: Path) -> None:
     write_texts(tmp_path, [ids("slow 20 now")])
     resources = DrafterResources(folder=tmp_path)
     assert propose(make_drafter("cascade", resources)) == "slow 20 now$"
 
 
-def test_a_trained_routine_reasoner_has_to_be_whole(tmp_path: Path) -> None:
-    (tmp_path / ROUTINE_WEIGHTS).write_bytes(b"")
-    with pytest.raises(ConfigError, match="train routine"):
+def test_damaged_texts_name_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / TEXTS_FILE).write_bytes(b"{")
+    with pytest.raises(ConfigError, match="copy the checkpoint anew"):
         make_drafter("cascade", DrafterResources(folder=tmp_path))
 
 

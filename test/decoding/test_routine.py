@@ -102,6 +102,18 @@ def test_drafts_are_what_the_training_forward_says() -> None:
             found = torch.tensor(chances[: len(best)])
             torch.testing.assert_close(found, best[: len(found)], atol=1e-5, rtol=1e-4)
         assert len(found) > 0
+        assert reasoner.look_ahead(text[:committed], 0) >= len(text) - committed
+        places = range(committed, len(text))
+        rows = reasoner.expect(places, [text[i - 1] if i else None for i in places])
+        torch.testing.assert_close(
+            torch.tensor([row.chance for row in rows]), best, atol=1e-5, rtol=1e-4
+        )
+        for row, place in zip(rows, places, strict=True):
+            assert row.of(text[place]) == pytest.approx(
+                float(learned[0, place, text[place] - 8]), abs=1e-5
+            )
+            assert row.of(row.token) == pytest.approx(row.chance)
+            assert row.of(9999) == 0.0
 
 
 def test_the_head_ends_in_tokens_that_follow_from_each_other() -> None:

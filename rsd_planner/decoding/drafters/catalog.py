@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from rsd_planner.decoding.drafters.blend import BlendDrafter
 from rsd_planner.decoding.drafters.cascade import CascadeDrafter
 from rsd_planner.decoding.drafters.cascade_block import CascadeBlockDrafter
 from rsd_planner.decoding.drafters.none import NoDrafter
@@ -39,6 +40,7 @@ DRAFTERS: dict[str, _Makes] = {
     RoutineDrafter.name: RoutineDrafter,
     RoutineBlockDrafter.name: RoutineBlockDrafter,
     ReplicaDrafter.name: ReplicaDrafter,
+    BlendDrafter.name: BlendDrafter,
     CascadeDrafter.name: CascadeDrafter,
     CascadeBlockDrafter.name: CascadeBlockDrafter,
 }

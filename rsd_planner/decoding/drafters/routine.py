@@ -20,7 +20,7 @@ from rsd_planner.errors import ConfigError
 from rsd_planner.models.motion import motion_features, travelled_m
 from rsd_planner.types import NANOSECONDS, Decoded, Draft, DraftContext, SpanSource
 
-__all__ = ["LONGEST_GAP_S", "ROUTINE_FACTS", "ROUTINE_WEIGHTS", "RoutineDrafter"]
+__all__ = ["LONGEST_GAP_S", "ROUTINE_FACTS", "ROUTINE_WEIGHTS", "Expectation", "RoutineDrafter"]
 
 ROUTINE_WEIGHTS, ROUTINE_FACTS = "routine.safetensors", "routine.json"
 LONGEST_GAP_S = 1.0  # an older text is none
@@ -38,6 +38,18 @@ class _Facts(Protocol):
 
     @property
     def history_steps(self) -> int: ...
+
+
+class Expectation(Protocol):
+    """What may stand at a place; see `models.routine_reasoner.Expected`."""
+
+    @property
+    def token(self) -> int: ...
+
+    @property
+    def chance(self) -> float: ...
+
+    def of(self, token: int) -> float: ...
 
 
 class Reasoner(Protocol):
@@ -58,6 +70,12 @@ class Reasoner(Protocol):
         self, committed: Sequence[int], shift: int, most: int
     ) -> tuple[tuple[int, ...], tuple[float, ...]]: ...
 
+    def look_ahead(self, committed: Sequence[int], shift: int) -> int: ...
+
+    def expect(
+        self, places: Sequence[int], fronts: Sequence[int | None]
+    ) -> Sequence[Expectation]: ...
+
 
 class RoutineDrafter:
     """Drafts with a small network from motion and text, never from pictures."""
@@ -66,6 +84,7 @@ class RoutineDrafter:
 
     def __init__(self, reasoner: Reasoner) -> None:
         self._reasoner = reasoner
+        self.end_token = reasoner.config.end_token  # of a text
         self._told = Told()
         self._last_ns: int | None = None  # of the newest tick that was seen
         self._unseen: list[tuple[int, ...]] = []  # texts of the ticks since, whose time is unknown
@@ -95,6 +114,8 @@ class RoutineDrafter:
     def begin(self) -> None:
         """The next `propose` reads the tick's motion."""
         self._t0_ns: int | None = None
+        self._shift: int | None = None  # of the last look ahead
+        self.looked_anew = False
 
     def propose(self, context: DraftContext) -> Draft:
         """The likeliest text behind the committed one, as far as it is likely enough."""
@@ -104,6 +125,28 @@ class RoutineDrafter:
         shift = place - len(context.committed)
         tokens, self.chances = self._reasoner.write(context.committed, shift, context.budget)
         return Draft(tokens, (SpanSource.ROUTINE,) * len(tokens))
+
+    def look_ahead(self, context: DraftContext) -> int:
+        """Get ready to be asked by `expect`; behind which place there is nothing to say.
+
+        One look serves all drafts of a tick, until the new text's places are no longer the old
+        one's. `looked_anew` says whether there was another look.
+        """
+        if self._t0_ns is None:
+            self._read(context)
+        start = len(context.committed)
+        shift = 0
+        if self._told.tokens:
+            shift = self._alignment.position(context.committed) - start
+        self.looked_anew = self._shift != shift
+        if self.looked_anew:
+            self._end = start + self._reasoner.look_ahead(context.committed, shift)
+            self._shift = shift
+        return self._end
+
+    def expect(self, places: Sequence[int], fronts: Sequence[int | None]) -> Sequence[Expectation]:
+        """What may stand at places that were looked ahead to, given the tokens in front."""
+        return self._reasoner.expect(places, fronts)
 
     def end(self, decoded: Decoded) -> None:
         """Remember this tick's text.

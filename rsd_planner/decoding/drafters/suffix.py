@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ class SuffixDrafter:
 
     def propose(self, context: DraftContext) -> Draft:
         """The likeliest continuation, as far as it is likely enough."""
-        tokens = self._continue((START, *context.committed), context.budget)
+        tokens = self._continue(context.committed, context.budget)
         return Draft(tokens, (SpanSource.LOOKUP,) * len(tokens))
 
     def end(self, decoded: Decoded) -> None:
@@ -77,19 +77,29 @@ class SuffixDrafter:
         """Forget the run's texts; the learned ones stay."""
         self._recent = RecentTexts(MEMORY, DEPTH, FADING)
 
-    def _continue(self, text: tuple[int, ...], budget: int) -> tuple[int, ...]:
-        known = len(text)
-        recent, learned = _Walk(self._recent, text), _Walk(self._learned, text)
-        chance = 1.0
-        while len(text) - known < budget:
-            token, likely = _likeliest(recent, learned, text)
-            chance *= likely
-            if chance < UNLIKELY:
-                break
-            text = (*text, token)
+    def continuation(self, text: Sequence[int]) -> Iterator[tuple[int, Mapping[int, float]]]:
+        """The likeliest tokens behind a text, each with the weights of all that could stand there.
+
+        Ends where nothing is known; behind the end token nothing is.
+        """
+        known = (START, *text)
+        recent, learned = _Walk(self._recent, known), _Walk(self._learned, known)
+        while weights := _weights(recent, learned, known):
+            token = max(weights, key=weights.__getitem__)
+            yield token, weights
+            known = (*known, token)
             recent.step(token)
             learned.step(token)
-        return text[known:]
+
+    def _continue(self, text: tuple[int, ...], budget: int) -> tuple[int, ...]:
+        tokens: list[int] = []
+        chance = 1.0
+        for token, weights in islice(self.continuation(text), budget):
+            chance *= weights[token] / sum(weights.values())
+            if chance < UNLIKELY:
+                break
+            tokens.append(token)
+        return tuple(tokens)
 
 
 @lru_cache(maxsize=1)
@@ -131,8 +141,8 @@ class _Walk:
         return self._index.following(self._state)
 
 
-def _likeliest(recent: _Walk, learned: _Walk, text: tuple[int, ...]) -> tuple[int, float]:
-    """The next token and its probability; `(START, 0)` where nothing is known."""
+def _weights(recent: _Walk, learned: _Walk, text: tuple[int, ...]) -> dict[int, float]:
+    """What may come next, and how much speaks for it; empty where nothing is known."""
     weights, usual = dict(recent.following(text)), learned.following(text)
     if usual:
         # By a factor on the learned weights, the recent ones' share falls with their context.
@@ -140,10 +150,7 @@ def _likeliest(recent: _Walk, learned: _Walk, text: tuple[int, ...]) -> tuple[in
         scale = PRIOR * longer**SHORTNESS / sum(usual.values())
         for token, weight in usual.items():
             weights[token] = weights.get(token, 0.0) + scale * weight
-    if not weights:
-        return START, 0.0
-    token = max(weights, key=weights.__getitem__)
-    return token, weights[token] / sum(weights.values())
+    return weights
 
 
 def write_texts(

@@ -13,8 +13,8 @@ import torch
 from rsd_planner.build import build_planner
 from rsd_planner.commands._drives import BagDrive, bundled_bag_path, open_drive
 from rsd_planner.config import PlannerSettings, bundled_model_path
+from rsd_planner.decoding.drafters.catalog import make_drafter
 from rsd_planner.decoding.drafters.none import NoDrafter
-from rsd_planner.decoding.drafters.previous_tick import PreviousTickDrafter
 from rsd_planner.evaluation.acceptance import Exactness, judge
 from rsd_planner.planning.decision import decision_of
 from rsd_planner.planning.ego_history import OdometryTrack, rotation_matrix
@@ -50,9 +50,9 @@ def drive() -> BagDrive:
 
 @pytest.fixture(scope="module")
 def ticks(planner: Planner, drive: BagDrive) -> list[Tick]:
-    """Every tick of the drive, decoded plainly and with the previous tick's draft."""
-    plain, fast = NoDrafter(), PreviousTickDrafter()
+    """Every tick of the drive, decoded plainly and with the drafts that the node would use."""
     settings = PlannerSettings.from_mapping({})
+    plain, fast = NoDrafter(), make_drafter(settings.drafter, planner.parts.resources)
     made = []
     for seen in drive.observations(settings, planner.requirements, HZ):
         prompt = planner.parts.prompts.build(seen)
@@ -102,7 +102,22 @@ def test_cache_and_path_are_those_of_plain_decoding(ticks: list[Tick]) -> None:
 
 def test_drafts_save_target_forwards(ticks: list[Tick]) -> None:
     plain = sum(t.plain.target_forwards for t in ticks)
-    assert sum(t.fast.target_forwards for t in ticks) * 5 < plain
+    assert sum(t.fast.target_forwards for t in ticks) * 8 < plain
+
+
+@pytest.mark.parametrize("name", ["routine", "blend", "routine_block", "cascade_block"])
+def test_what_was_learned_saves_forwards_and_changes_nothing(
+    planner: Planner, ticks: list[Tick], name: str
+) -> None:
+    drafter = make_drafter(name, planner.parts.resources)
+    plain = fast = 0
+    for tick in ticks[40:80]:
+        prompt = planner.parts.prompts.build(tick.observation)
+        drafted = planner.decode(prompt, tick.observation.history, drafter)
+        assert judge(tick.plain, drafted) is not Exactness.WRONG
+        plain += tick.plain.target_forwards
+        fast += drafted.target_forwards
+    assert fast * 4 < plain
 
 
 def test_texts_are_short_and_change(ticks: list[Tick]) -> None:

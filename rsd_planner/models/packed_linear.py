@@ -7,6 +7,9 @@ those of the usual layers up to rounding.
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,6 +23,14 @@ class _PackedLinear(nn.Linear):
     """An `nn.Linear` of frozen weights. One row is read as it lies: packing does not help it."""
 
     packed: Tensor
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> nn.Linear:
+        """A plain layer: a copy's weights may change, and packed ones cannot be copied."""
+        plain = nn.Linear.__new__(nn.Linear)
+        memo[id(self)] = plain
+        own = {name: value for name, value in self.__dict__.items() if name != "packed"}
+        plain.__dict__ = copy.deepcopy(own, memo)
+        return plain
 
     def forward(self, input: Tensor) -> Tensor:
         if input.numel() == input.shape[-1] or torch.is_grad_enabled():

@@ -1,8 +1,8 @@
-"""What the launch files share. The one module here that needs ROS's launch system."""
+"""What the launch files share. ROS's launch system is needed where a process is described."""
 
 from __future__ import annotations
 
-from launch_ros.actions import Node
+from typing import Any
 
 __all__ = ["NODE", "enclave", "pairs", "step"]
 
@@ -25,8 +25,10 @@ def enclave(path: str) -> list[str]:
     return ["--enclave", path] if path else []
 
 
-def step(executable: str, namespace: str, security: str, *arguments: str) -> Node:
+def step(executable: str, namespace: str, security: str, *arguments: str) -> Any:
     """A process that does one thing with the planner and ends; `security` is the planner's."""
+    from launch_ros.actions import Node
+
     name = "/" + "/".join(filter(None, (namespace.strip("/"), NODE)))
     return Node(
         package=NODE,

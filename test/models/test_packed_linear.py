@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -32,6 +34,16 @@ def test_it_is_still_a_linear_layer_with_its_weights(net: nn.Module) -> None:
     assert list(net.state_dict()) == names
     assert all(torch.equal(value, weights[name]) for name, value in net.state_dict().items())
     assert pack_linears(net) == 0, "once"
+
+
+@torch.inference_mode()
+def test_a_copy_is_a_plain_layer(net: nn.Module) -> None:
+    pack_linears(net)
+    other = copy.deepcopy(net)
+    assert type(other[0]) is nn.Linear
+    assert other[0].weight is not net[0].weight
+    rows = torch.randn(7, 48)
+    torch.testing.assert_close(other(rows), net(rows), atol=1e-6, rtol=1e-5)
 
 
 def test_gradients_flow_as_before(net: nn.Module) -> None:

@@ -17,7 +17,7 @@ from rsd_planner.build import build_planner, drafter_resources
 from rsd_planner.cli import main
 from rsd_planner.config import PlannerSettings
 from rsd_planner.decoding.decoder import DecodeLimits
-from rsd_planner.decoding.drafters.cascade import CascadeDrafter
+from rsd_planner.decoding.drafters.blend import BlendDrafter
 from rsd_planner.decoding.drafters.previous_tick import PreviousTickDrafter
 from rsd_planner.decoding.drafters.routine import RoutineDrafter
 from rsd_planner.decoding.drafters.suffix import SuffixDrafter
@@ -120,7 +120,7 @@ def test_the_weights_that_are_saved_are_scored(
     scores, are_halves = routine._scores, []
 
     def noting(drafter, *others):
-        weights = drafter._reasoner._net.parameters()
+        weights = drafter._reasoner._net._net.parameters()
         are_halves.append(all(torch.equal(w, w.half().float()) for w in weights))
         return scores(drafter, *others)
 
@@ -139,23 +139,19 @@ def test_the_planner_drafts_with_what_was_learned(model: Path, work: Path, tmp_p
     planner.warm_up((32, 64))
 
 
-def test_the_cascade_asks_what_was_learned_for_every_draft(
-    model: Path, made: Path, work: Path
-) -> None:
+def test_what_was_learned_has_a_vote_in_the_blend(model: Path, made: Path, work: Path) -> None:
     checkpoint = load_checkpoint(model)
     resources = replace(drafter_resources(checkpoint), folder=work / "drafters")
-    routine = Listener(RoutineDrafter.make(resources))
-    cascade = Listener(CascadeDrafter(SuffixDrafter(), foreseer=routine))
+    blend = Listener(BlendDrafter(SuffixDrafter(), RoutineDrafter.make(resources)))
     data = DriveSet(made / "heldout")
     ticks = list(known_ticks(data, said_by(model, data, work), 0.1))
     limits = DecodeLimits(checkpoint.codec.end, MAX_TOKENS, 48, resources.vocab_size)
     sources: set[SpanSource] = set()
-    for tick, decoded in zip(ticks, recite(cascade, ticks, limits), strict=True):
+    for tick, decoded in zip(ticks, recite(blend, ticks, limits), strict=True):
         assert decoded.tokens == tick.text
-        assert routine.noted[0].start == 0, "before any picture is encoded"
-        assert {one.start for one in routine.noted} <= {one.start for one in cascade.noted}
-        sources |= {source for one in cascade.noted for source in one.draft.sources}
-    assert {SpanSource.PREVIOUS_TICK, SpanSource.ROUTINE} <= sources
+        assert blend.noted[0].start == 0, "before any picture is encoded"
+        sources |= {source for one in blend.noted for source in one.draft.sources}
+    assert sources == {SpanSource.LOOKUP, SpanSource.ROUTINE}
 
 
 # The target's texts

@@ -32,6 +32,7 @@ __all__ = [
     "end_of_draft",
     "places_in",
     "since_features",
+    "told_row",
 ]
 
 UNKNOWN = 0  # a token that the drafter cannot write
@@ -250,11 +251,14 @@ def since_features(since: Tensor) -> Tensor:
     return torch.cat([near, torch.log1p(since)], dim=-1)
 
 
+def told_row(places: Tensor, nothing: int) -> Tensor:
+    """Rows of the old text at places; outside of it the row `nothing`, behind its last one."""
+    return torch.where((places >= 0) & (places < nothing), places, nothing)
+
+
 def _at(told: Tensor, places: Tensor) -> Tensor:
     """Rows of `told_rows` at places (batch, asked); outside of the text its last row."""
-    nothing = told.shape[1] - 1
-    inside = (places >= 0) & (places < nothing)
-    index = torch.where(inside, places, nothing)
+    index = told_row(places, told.shape[1] - 1)
     return told.gather(1, index[..., None].expand(-1, -1, told.shape[2]))
 
 

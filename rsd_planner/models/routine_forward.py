@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rsd_planner.models.routine import NOTHING, RoutineNet, since_features
+from rsd_planner.models.routine import NOTHING, RoutineNet, since_features, told_row
 
 __all__ = ["Memory", "RoutineForward"]
 
@@ -118,7 +118,7 @@ class RoutineForward:
         start, told = len(given), len(memory.rows)
         first = self._motion_tokens
         places = torch.arange(start + shift, start + shift + asked, device=memory.old.device)
-        rows = memory.told[_inside(places, len(memory.old))] + self._kinds[2]
+        rows = memory.told[told_row(places, len(memory.old))] + self._kinds[2]
         ahead = slice(first, first + start + asked)
         if not memory.past:
             together = [] if start else [rows]
@@ -194,8 +194,3 @@ class RoutineForward:
 def _normed(rows: Tensor) -> Tensor:
     """Rows of length one; gains stand in the matrix behind."""
     return rows / torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-
-
-def _inside(places: Tensor, nothing: int) -> Tensor:
-    """Places of the old text; those outside are the one without a token."""
-    return torch.where((places < 0) | (places > nothing), nothing, places)

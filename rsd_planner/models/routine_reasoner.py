@@ -89,15 +89,11 @@ class RoutineReasoner:
         ends with the end token, or where a token is none that can be written, or where it is
         too unlikely to be right so far.
         """
-        start = len(committed)
-        asked = self._asked(start, shift, most)
-        if asked <= 0:
+        states = self._states(committed, shift, most)
+        if states is None:
             return (), ()
-        given = [self._index.get(token, UNKNOWN) for token in committed]
-        text = torch.tensor(given, dtype=torch.long, device=self._device)
-        states = self._net.states(self._memory, text, shift, asked)
-        before = given[-1] if given else NOTHING
-        tokens, chances = self._agree(states, before, start, shift)
+        before = self._index.get(committed[-1], UNKNOWN) if committed else NOTHING
+        tokens, chances = self._agree(states, before, len(committed), shift)
         return self._cut(tokens, chances)
 
     @torch.inference_mode()
@@ -106,13 +102,11 @@ class RoutineReasoner:
 
         Place i of the new text is likely place i + `shift` of the old one.
         """
-        start = len(committed)
-        asked = self._asked(start, shift, self.config.longest)
-        if asked > 0:
-            given = [self._index.get(token, UNKNOWN) for token in committed]
-            text = torch.tensor(given, dtype=torch.long, device=self._device)
-            self._ahead = self._net.states(self._memory, text, shift, asked), start
-        return asked
+        states = self._states(committed, shift, self.config.longest)
+        if states is None:
+            return 0
+        self._ahead = states, len(committed)
+        return len(states)
 
     @torch.inference_mode()
     def expect(self, places: Sequence[int], fronts: Sequence[int | None]) -> list[Expected]:
@@ -126,13 +120,18 @@ class RoutineReasoner:
         found = zip(likeliest, best.tolist(), rows.cpu().numpy())
         return [Expected(token, chance, row, self._index) for token, chance, row in found]
 
-    def _asked(self, start: int, shift: int, most: int) -> int:
-        """For how many places behind a text of `start` tokens there is something to say."""
+    def _states(self, committed: Sequence[int], shift: int, most: int) -> Tensor | None:
+        """Last rows of the places behind a text; None where there is nothing to say."""
+        start = len(committed)
         asked = min(most, self.config.block, self.config.longest - start)
         if self._old_tokens:
             left = len(self._old_tokens) - start - shift + _MARGIN
             asked = min(asked, max(left, _MARGIN))
-        return asked
+        if asked <= 0:
+            return None
+        given = [self._index.get(token, UNKNOWN) for token in committed]
+        text = torch.tensor(given, dtype=torch.long, device=self._device)
+        return self._net.states(self._memory, text, shift, asked)
 
     def _agree(
         self, states: Tensor, before: int, start: int, shift: int

@@ -15,14 +15,13 @@ from itertools import islice
 
 from rsd_planner.decoding.drafters.resources import DrafterResources
 from rsd_planner.decoding.drafters.routine import Expectation, RoutineDrafter
-from rsd_planner.decoding.drafters.suffix import SuffixDrafter
+from rsd_planner.decoding.drafters.suffix import UNLIKELY, SuffixDrafter
 from rsd_planner.types import Decoded, Draft, DraftContext, SpanSource
 
 __all__ = ["BlendDrafter"]
 
 SHARE = 0.5  # of the routine reasoner; the rest is the texts'
 SURE = 0.6  # share of a token among the texts from which on nobody else is asked
-UNLIKELY = 0.06  # a draft ends where it is accepted so far with less
 ROUNDS = 6  # most changes of what the texts propose in a draft
 
 
@@ -61,7 +60,7 @@ class BlendDrafter:
             left = context.budget - len(tokens)
             proposed = list(islice(self._texts.continuation(text), left))
             chain = [token for token, _ in proposed]
-            shares = [_shares(weights) for _, weights in proposed]
+            shares = [found for _, found in proposed]
             if not tokens:
                 if chain and min(map(max, (found.values() for found in shares))) >= SURE:
                     return Draft(tuple(chain), (SpanSource.LOOKUP,) * len(chain))
@@ -114,11 +113,6 @@ class BlendDrafter:
             found = self._routine.expect(places, before)
             self._expected.update(zip(missing, found, strict=True))
         return [self._expected[key] for key in keys]
-
-
-def _shares(weights: Mapping[int, float]) -> dict[int, float]:
-    everything = sum(weights.values())
-    return {token: weight / everything for token, weight in weights.items()}
 
 
 def _settle(texts: Mapping[int, float], said: Expectation | None) -> tuple[int, float]:

@@ -121,8 +121,7 @@ class RoutineDrafter:
         """The likeliest text behind the committed one, as far as it is likely enough."""
         if self._t0_ns is None:
             self._read(context)
-        place = self._alignment.position(context.committed)
-        shift = place - len(context.committed)
+        shift = self._shift_of(context.committed)
         tokens, self.chances = self._reasoner.write(context.committed, shift, context.budget)
         return Draft(tokens, (SpanSource.ROUTINE,) * len(tokens))
 
@@ -134,10 +133,7 @@ class RoutineDrafter:
         """
         if self._t0_ns is None:
             self._read(context)
-        start = len(context.committed)
-        shift = 0
-        if self._told.tokens:
-            shift = self._alignment.position(context.committed) - start
+        start, shift = len(context.committed), self._shift_of(context.committed)
         self.looked_anew = self._shift != shift
         if self.looked_anew:
             self._end = start + self._reasoner.look_ahead(context.committed, shift)
@@ -164,6 +160,12 @@ class RoutineDrafter:
         self._told.forget()
         self._last_ns = None
         self._unseen.clear()
+
+    def _shift_of(self, committed: tuple[int, ...]) -> int:
+        """By how many places the old text is ahead of the new one; 0 where there is no old one."""
+        if not self._told.tokens:
+            return 0
+        return self._alignment.position(committed) - len(committed)
 
     def _read(self, context: DraftContext) -> None:
         history, told = context.history, self._told

@@ -78,7 +78,7 @@ class SuffixDrafter:
         self._recent = RecentTexts(MEMORY, DEPTH, FADING)
 
     def continuation(self, text: Sequence[int]) -> Iterator[tuple[int, Mapping[int, float]]]:
-        """The likeliest tokens behind a text, each with the weights of all that could stand there.
+        """The likeliest tokens behind a text, each with the shares of all that could stand there.
 
         Ends where nothing is known; behind the end token nothing is.
         """
@@ -86,7 +86,8 @@ class SuffixDrafter:
         recent, learned = _Walk(self._recent, known), _Walk(self._learned, known)
         while weights := _weights(recent, learned, known):
             token = max(weights, key=weights.__getitem__)
-            yield token, weights
+            everything = sum(weights.values())
+            yield token, {other: weight / everything for other, weight in weights.items()}
             known = (*known, token)
             recent.step(token)
             learned.step(token)
@@ -94,8 +95,8 @@ class SuffixDrafter:
     def _continue(self, text: tuple[int, ...], budget: int) -> tuple[int, ...]:
         tokens: list[int] = []
         chance = 1.0
-        for token, weights in islice(self.continuation(text), budget):
-            chance *= weights[token] / sum(weights.values())
+        for token, shares in islice(self.continuation(text), budget):
+            chance *= shares[token]
             if chance < UNLIKELY:
                 break
             tokens.append(token)

@@ -121,6 +121,10 @@ class PlannerSettings:
         "0 for no limit.",
         unit="MB", low=0, high=10_000_000,
     )  # fmt: skip
+    worker_standby: bool = _setting(
+        True, "bool", "Keep a second process with torch imported, so that a new worker plans "
+        "4 s sooner; it costs about 150 MB of memory.",
+    )  # fmt: skip
     worker_start_timeout_s: float = _setting(
         120.0, "float", "A worker that is not warm after this long is killed and started anew.",
         unit="s", low=1.0, high=3600.0,

@@ -164,6 +164,7 @@ def _worker(name: str, health: SessionHealth) -> DiagnosticStatus:
         "phase": phase,
         "generation": worker.generation,
         "pid": worker.pid or 0,
+        "standby_pid": worker.standby_pid or 0,
         "restarts": worker.restarts,
         "memory_mb": worker.memory_mb,
         "heard_s": worker.heard_s,

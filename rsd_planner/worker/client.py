@@ -21,7 +21,8 @@ from typing import Any
 from rsd_planner.config import PlannerSettings
 from rsd_planner.types import Observation, PlanResult
 from rsd_planner.worker import protocol
-from rsd_planner.worker.process import FrameMemory, WorkerProcess
+from rsd_planner.worker.process import WorkerProcess
+from rsd_planner.worker.standby import Standby
 
 __all__ = ["Answer", "Outcome", "WorkerClient", "WorkerPhase", "WorkerStatus"]
 
@@ -79,6 +80,7 @@ class WorkerStatus:
     memory_mb: float = 0.0
     heard_s: float = -1.0  # since the last sign of life; -1 without a worker
     restarts: int = 0
+    standby_pid: int | None = None  # of the process that takes over from this one
 
 
 @dataclass
@@ -118,7 +120,7 @@ class WorkerClient:
         self._requests = 0
         self._request: _Request | None = None
         self._process: WorkerProcess | None = None
-        self._memory: FrameMemory | None = None
+        self._standby = Standby(settings, log)
         self._stopping = threading.Event()
         self._wake_receive, self._wake_send = socket.socketpair()
         self._thread = threading.Thread(target=self._supervise, daemon=True, name="worker-client")
@@ -137,17 +139,17 @@ class WorkerClient:
         A new `epoch` makes the planner forget earlier ticks. `deadline_s` counts from now.
         """
         with self._lock:
-            process, memory = self._process, self._memory
-            if self._phase is not WorkerPhase.READY or process is None or memory is None:
+            process = self._process
+            if self._phase is not WorkerPhase.READY or process is None:
                 return False
             self._requests += 1
             try:
-                references = memory.place(observation.frames)
+                references = process.memory.place(observation.frames)
                 data = protocol.encode(
                     "plan",
                     request=self._requests,
                     epoch=epoch,
-                    memory_bytes=memory.size,
+                    memory_bytes=process.memory.size,
                     observation=protocol.encode_observation(observation, references),
                 )
                 process.send(data)
@@ -178,6 +180,7 @@ class WorkerClient:
                 self._memory_mb,
                 -1.0 if self._heard_s is None else self._clock() - self._heard_s,
                 max(0, self._generation - 1),
+                self._standby.pid,
             )
 
     def close(self, wait_s: float = 3.0) -> None:
@@ -204,6 +207,7 @@ class WorkerClient:
                 self._phase, self._reason = WorkerPhase.BACK_OFF, reason
             most_s = MOST_BACK_OFF_READY_S if watch.ready else MOST_BACK_OFF_S
             self._stopping.wait(min(FIRST_BACK_OFF_S * 2 ** min(failures, 10), most_s))
+        self._standby.close()
         with self._lock:
             self._phase = WorkerPhase.STOPPED
         self._close_wakers()
@@ -220,16 +224,11 @@ class WorkerClient:
             self._phase = WorkerPhase.LOADING
         watch = _Watch(self._clock())
         try:
-            memory = FrameMemory()
+            process = self._standby.take(self.settings)
         except OSError as error:
-            return f"no shared memory for the worker: {error}", watch
-        try:
-            process = WorkerProcess(self.settings, memory.fd)
-        except OSError as error:
-            memory.close()
-            return f"the worker could not be started: {error}; check worker_python", watch
+            return str(error), watch
         with self._lock:
-            self._process, self._memory = process, memory
+            self._process = process
             self._heard_s = watch.heard_s = self._clock()
         try:
             process.send(protocol.encode("start", settings=self.settings.to_mapping()))
@@ -237,12 +236,11 @@ class WorkerClient:
         except (OSError, protocol.ProtocolError) as error:
             reason = f"the worker's channel broke: {error}"
         with self._lock:
-            self._process = self._memory = None
+            self._process = None
             self._heard_s, self._memory_mb = None, 0.0
         if self._stopping.is_set():
             process.stop(STOP_GRACE_S)
         process.kill()
-        memory.close()
         return watch.failure or process.why_ended(reason), watch
 
     def _watch(self, process: WorkerProcess, watch: _Watch) -> str:
@@ -266,6 +264,7 @@ class WorkerClient:
             reason = self._overdue(watch) or self._too_large(process, watch)
             if reason:
                 return reason
+            self._standby.look()
         return "stopped"
 
     def _handle(self, message: dict[str, Any], watch: _Watch) -> None:
@@ -273,6 +272,7 @@ class WorkerClient:
         kind = message["kind"]
         if kind == "ready":
             watch.ready = True
+            self._standby.prepare()
             with self._lock:
                 self._phase = WorkerPhase.READY
                 self._reason = ""

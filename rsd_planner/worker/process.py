@@ -80,9 +80,26 @@ class FrameMemory:
 
 
 class WorkerProcess:
-    """A started worker. Raises OSError when the interpreter cannot be run."""
+    """A started worker with the memory through which it gets pixels.
 
-    def __init__(self, settings: PlannerSettings, memory_fd: int) -> None:
+    With `standby` it prepares itself and waits for its orders. Raises OSError, with the remedy,
+    when there is no memory or the interpreter cannot be run.
+    """
+
+    def __init__(self, settings: PlannerSettings, standby: bool = False) -> None:
+        try:
+            self.memory = FrameMemory()
+        except OSError as error:
+            raise OSError(f"no shared memory for the worker: {error}") from error
+        try:
+            self._start(settings, standby)
+        except OSError as error:
+            self.memory.close()
+            raise OSError(
+                f"the worker could not be started: {error}; check worker_python"
+            ) from error
+
+    def _start(self, settings: PlannerSettings, standby: bool) -> None:
         python = settings.worker_python or sys.executable
         self.channel, theirs = socket.socketpair()
         self.channel.settimeout(SEND_TIMEOUT_S)
@@ -92,15 +109,15 @@ class WorkerProcess:
         self._cause = ""
         self._link: tempfile.TemporaryDirectory[str] | None = None
         command = [python, "-m", "rsd_planner.worker.server"]
-        command += ["--channel", str(theirs.fileno()), "--memory", str(memory_fd)]
-        command += ["--parent", str(os.getpid())]
+        command += ["--channel", str(theirs.fileno()), "--memory", str(self.memory.fd)]
+        command += ["--parent", str(os.getpid())] + ["--standby"] * standby
         try:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                pass_fds=(theirs.fileno(), memory_fd),
+                pass_fds=(theirs.fileno(), self.memory.fd),
                 env=_environment(python, settings.worker_threads, self._package_root(python)),
                 start_new_session=True,
             )
@@ -156,7 +173,7 @@ class WorkerProcess:
             self._process.wait(grace_s)
 
     def kill(self) -> None:
-        """Ends the worker and everything it started, and closes the channel."""
+        """Ends the worker and everything it started, and gives back channel and memory."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(0.05)  # one that is ending on its own tells its cause
         code = self._process.poll()
@@ -170,6 +187,7 @@ class WorkerProcess:
                 pass
         self.errors.close()
         self.channel.close()
+        self.memory.close()
         if self._link is not None:
             self._link.cleanup()
 

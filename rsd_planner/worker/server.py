@@ -1,8 +1,9 @@
 """The worker process: loads a planner, warms it and answers observations until its pipe closes.
 
-Started by `worker.client` as `python -m rsd_planner.worker.server --channel FD --memory FD`;
+Started by `worker.process` as `python -m rsd_planner.worker.server --channel FD --memory FD`;
 speaks `worker.protocol` on the inherited socket and reads pixels from the inherited
-anonymous memory. It imports torch only after it said hello, and knows nothing of ROS.
+anonymous memory. It imports torch only after it said hello, and knows nothing of ROS. One that
+waits to take over (`--standby`) imports everything before it is told what to load.
 """
 
 from __future__ import annotations
@@ -70,13 +71,12 @@ class Server:
         self._memory: mmap.mmap | None = None
         self._known: dict[tuple[str, int], Frame] = {}
         self._epoch = 0
-        self._phase = "importing"
+        self._phase = "loading"
         self._send_lock = threading.Lock()
 
     def run(self) -> None:
         """Says hello, loads, warms, answers."""
         self._send("hello", pid=os.getpid(), python=platform.python_version())
-        threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
         planner: PlannerLike | None = None
         inbox = protocol.Inbox()
         while True:
@@ -85,6 +85,7 @@ class Server:
                 return
             for message in inbox.feed(data):
                 if message["kind"] == "start":
+                    threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
                     planner = self._start(message)
                 elif message["kind"] == "plan" and planner is not None:
                     self._answer(planner, message)
@@ -95,7 +96,6 @@ class Server:
         """Builds and warms the planner. Raises whatever it raises, after telling the client."""
         start = time.monotonic()
         try:
-            self._phase = "loading"
             planner = self._build(PlannerSettings.from_mapping(message["settings"]))
             self._phase = "warming"
             planner.warm_up()
@@ -172,6 +172,23 @@ def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+def _import_all() -> None:
+    """What `_build_planner` needs, in a thread that takes only what others leave of the cores.
+
+    A process could not take its own niceness back afterwards; a thread's ends with it.
+    """
+
+    def work() -> None:
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        with contextlib.suppress(Exception):  # building it meets the same, and tells
+            import rsd_planner.build  # noqa: F401
+
+    thread = threading.Thread(target=work, name="imports")
+    thread.start()
+    thread.join()
+
+
 def _build_planner(settings: PlannerSettings) -> PlannerLike:
     import torch
 
@@ -204,12 +221,17 @@ def _end_with(parent: int) -> None:
 def main(
     arguments: list[str] | None = None,
     build: Callable[[PlannerSettings], PlannerLike] = _build_planner,
+    prepare: Callable[[], None] = lambda: None,
 ) -> int:
-    """Entry of the worker process. 0: the client said stop or is gone, 1: an error."""
+    """Entry of the worker process. 0: the client said stop or is gone, 1: an error.
+
+    `prepare` runs in a worker that stands by, before it waits for its orders.
+    """
     parser = argparse.ArgumentParser(prog="rsd_planner.worker.server")
     parser.add_argument("--channel", type=int, required=True, help="inherited socket")
     parser.add_argument("--memory", type=int, required=True, help="inherited anonymous memory")
     parser.add_argument("--parent", type=int, default=0, help="process id of the client")
+    parser.add_argument("--standby", action="store_true", help="prepare before orders come")
     options = parser.parse_args(arguments)
     # Ctrl-C reaches the whole foreground group; the node decides when the worker ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -219,6 +241,8 @@ def main(
     os.dup2(2, 1)  # what libraries print belongs with the errors
     channel = socket.socket(fileno=options.channel)
     try:
+        if options.standby:
+            prepare()
         Server(channel, options.memory, build).run()
     except ConnectionError:
         return 0
@@ -229,6 +253,6 @@ def main(
 
 
 if __name__ == "__main__":
-    code = main()
+    code = main(prepare=_import_all)
     sys.stderr.flush()
     os._exit(code)  # skips slow destructors of models and of the CUDA context

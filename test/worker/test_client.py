@@ -4,80 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import queue
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from drives import START_NS, filled_buffer
+from drives import START_NS
 from fakes import FAIL_LOAD, LOAD_S, write_fake_worker
+from worker_bench import PATIENCE_S, Bench, alive
 
-from rsd_planner.config import PlannerSettings
-from rsd_planner.types import Frame, Observation
-from rsd_planner.worker.client import Answer, Outcome, WorkerClient, WorkerPhase
-
-PATIENCE_S = 30.0
-
-
-class Bench:
-    """A client with its answers in a queue."""
-
-    def __init__(self, **settings: object) -> None:
-        self.answers: queue.Queue[Answer] = queue.Queue()
-        self.lines: list[str] = []
-        self.client = WorkerClient(
-            PlannerSettings.from_mapping(settings), self.answers.put, self.lines.append
-        )
-        buffer, now = filled_buffer()
-        seen = buffer.snapshot(now, 1)
-        assert isinstance(seen, Observation)
-        self.observation = seen
-
-    def ask(self, hint: str = "", tick: int = 1, deadline_s: float = 10.0, epoch: int = 0) -> bool:
-        seen = dataclasses.replace(self.observation, navigation=hint, tick=tick)
-        return self.client.submit(seen, epoch, deadline_s)
-
-    def answer(self) -> Answer:
-        return self.answers.get(timeout=PATIENCE_S)
-
-    def ready(self) -> None:
-        self.wait(lambda: self.client.status().phase is WorkerPhase.READY)
-
-    def wait(self, condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert time.monotonic() < end, (self.client.status(), self.lines)
-            time.sleep(0.01)
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
-    benches: list[Bench] = []
-
-    def make(**settings: object) -> Bench:
-        settings.setdefault("worker_python", write_fake_worker(tmp_path))
-        benches.append(Bench(**settings))
-        benches[-1].client.start()
-        return benches[-1]
-
-    yield make
-    for bench in benches:
-        bench.client.close()
-        assert bench.client.status().phase is WorkerPhase.STOPPED
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
+from rsd_planner.types import Frame
+from rsd_planner.worker.client import Outcome, WorkerPhase
 
 
 def test_it_plans_and_keeps_the_frames_that_it_was_sent(start: Callable[..., Bench]) -> None:

@@ -214,6 +214,9 @@ def _inflict(fault: Fault, drill: Drill, child: Child, slack: float) -> Row:
     ended_s = time.monotonic()
     after_s = max(found[0][0] if found else began_s, began_s + fault.judged_s) + _SETTLE_S
     trajectories = [s for s in rig.seen("trajectory", after_s) if s.at_s < ended_s]
+    if fault.node != "simulated":  # there t0 is of another clock
+        began_ns = time.time_ns() - int(1e9 * (time.monotonic() - began_s))
+        trajectories = [s for s in trajectories if not _saw_nothing_of_it(s.message, began_ns)]
     published = sorted({_SOURCES[s.message.source] for s in trajectories})
     since_start = {_SOURCES[s.message.source] for s in rig.seen("trajectory", began_s)}
     finite = all(_is_finite(s.message) for s in rig.seen("trajectory"))
@@ -322,6 +325,12 @@ def _first_model(rig: Any, since_s: float) -> float | None:
         if seen.message.source == 0:
             return float(seen.at_s)
     return None
+
+
+def _saw_nothing_of_it(trajectory: Any, began_ns: int) -> bool:
+    """Whether it is the model's answer to a tick that was under way when the fault began."""
+    stamp = trajectory.header.stamp
+    return bool(trajectory.source == 0 and stamp.sec * 10**9 + stamp.nanosec < began_ns)
 
 
 def _is_finite(trajectory: Any) -> bool:

@@ -26,7 +26,7 @@ RECOVER_S = 5.0
 GONE_S = 1.0
 BURST = 4  # messages at once: fewer than a camera's queue holds
 PAUSE_S = 0.008
-ROUNDS = 5  # of as many messages as the node has not counted yet
+ROUNDS = 12  # of as many messages as the node has not counted yet
 READY_S = 60.0
 
 

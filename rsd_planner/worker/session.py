@@ -70,7 +70,8 @@ class PlanningSession:
         self._ros_now_ns = ros_now_ns
         self._clock = clock
         self._lock = threading.RLock()
-        self._buffer = InputBuffer(settings, requirements)
+        self._new_buffer = lambda: InputBuffer(settings, requirements)
+        self._buffer = self._new_buffer()
         self._fallback = Fallback(settings)
         self._client = WorkerClient(settings, self._on_answer, log, clock)
         self._active = False
@@ -95,8 +96,10 @@ class PlanningSession:
         self._client.start()
 
     def close(self, wait_s: float) -> None:
-        """Ends the worker; nothing is published any more."""
+        """Ends the worker; nothing is published any more, and no picture is kept."""
         self.deactivate()
+        with self._lock:
+            self._buffer, self._picture = self._new_buffer(), None
         self._client.close(wait_s)
 
     def activate(self) -> None:

@@ -48,9 +48,10 @@ class Standby:
         poller.register(process.channel, select.POLLIN)
         try:
             ready = {fd for fd, _ in poller.poll(0)}
-            if process.errors.fileno() in ready and not process.read_errors(self._log):
-                self._drop("")
-            elif process.channel.fileno() in ready and process.receive() is None:
+            over = process.errors.fileno() in ready and not process.read_errors(self._log)
+            if not over and process.channel.fileno() in ready:
+                over = process.receive() is None
+            if over:
                 self._drop("")
         except (OSError, protocol.ProtocolError) as error:
             self._drop(str(error))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -240,3 +242,15 @@ def test_a_stop_is_timed_by_the_clock_also_when_stamps_run_ahead_of_it(bench: Be
     assert newest is not None
     off = stop.path.position_at(newest.stamp_ns) - newest.position_m
     assert np.linalg.norm(off) < 0.3  # what braking takes off in 0.26 s
+
+
+def test_a_closed_session_keeps_no_picture(bench: Bench) -> None:
+    planned(bench)
+    kept = [weakref.ref(frame) for frame in bench.client.asked[-1][0].frames]
+    bench.client.asked.clear()
+    bench.out.clear()
+    assert all(ref() is not None for ref in kept)
+    bench.session.close(0.0)
+    gc.collect()
+    assert all(ref() is None for ref in kept)
+    assert bench.session.watch().state is PlannerState.WAITING

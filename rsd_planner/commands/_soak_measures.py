@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import mmap
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,17 @@ from rsd_planner.commands._dds_memory import SHARED_MEMORY, files_of, held_bytes
 from rsd_planner.commands._soak_hearing import MODEL, Hearing
 from rsd_planner.worker.health import percentile
 
-__all__ = ["Row", "Sample", "Usage", "bounded", "growth_rows", "plan_rows", "sample", "usage_of"]
+__all__ = [
+    "Row",
+    "Sample",
+    "Usage",
+    "bounded",
+    "growth_rows",
+    "overhead_rows",
+    "plan_rows",
+    "sample",
+    "usage_of",
+]
 
 RSS_GROWTH = 0.05
 MODEL_SHARE = 0.99
@@ -163,6 +173,18 @@ def plan_rows(
         Row("planner p50", percentile(hearing.total_ms, 0.5), None, "ms"),
         Row("planner p99", percentile(hearing.total_ms, 0.99), None, "ms"),
     ]  # fmt: skip
+
+
+def overhead_rows(timing: Mapping[str, str], most_ms: float | None) -> list[Row]:
+    """The node's own share of a tick, as its `/diagnostics` tell it of the last 512 plans: from
+    the timer to the published plan, less the planner's own time."""
+    if not timing:
+        return [Row("node overhead", 0, 1, "ms", False, "/diagnostics told nothing of it")]
+    plans = f"{timing['ticks_measured']} plans"
+    return [
+        Row("node overhead p50", float(timing["overhead_ms_p50"]), None, "ms", True, plans),
+        bounded("node overhead p99", float(timing["overhead_ms_p99"]), most_ms, "ms", plans),
+    ]
 
 
 def _median(some: Sequence[object], value: Callable[..., float]) -> float:

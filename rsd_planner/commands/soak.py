@@ -35,12 +35,14 @@ examples:
   rsd soak --minutes 5 --kill-worker-every 6     the worker is killed 50 times
   rsd soak --fuzz 10000                          so many malformed messages on every input
   rsd soak --starts 100 --stand-in               nodes are started and ended at all moments
+  rsd soak --minutes 5 --raw 1920x1080           the node's own share of a tick, large pictures
   rsd soak --minutes 1 --json out/soak.json
 """
 
 _NODE = "/rsd_planner"
 _LOAD_S = 180.0
 _STOP_S = 4.0
+_OVERHEAD_MS = 5.0  # of a tick, p99, with one raw 1080p camera
 _SAMPLE_S = 1.0
 _MOST_TOLD = 400  # samples in the JSON file
 
@@ -59,6 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--kill-worker-every", type=float, metavar="S", help="SIGKILL the worker every S seconds")
     add("--fuzz", type=int, metavar="N", help="N malformed messages on every input; no --minutes")
     add("--starts", type=int, metavar="N", help="start and end N nodes instead; no --minutes")
+    add(
+        "--raw",
+        type=_size,
+        metavar="WxH",
+        help="raw pictures of this size, not the recorded JPEG; bounds the node's own share",
+    )
     add("--seed", type=int, default=0, help="seed of the malformed messages (%(default)s)")
     add("--bag", type=Path, help="the drive that is repeated (the bundled bag)")
     add("--camera", default="front_wide", help="camera in the bag (%(default)s)")
@@ -73,6 +81,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--slack", type=float, default=1.0, help="multiplies limits of time (%(default)g)")
     add("--json", type=Path, metavar="FILE", help="write figures and samples into this file")
     add("--domain", type=int, help="ROS_DOMAIN_ID (a free one is drawn)")  # fmt: skip
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdigit() and height.isdigit() and 16 <= int(width) * int(height) <= 10**8):
+        raise argparse.ArgumentTypeError(f"'{text}' is no size; give one like 1920x1080")
+    return int(width), int(height)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -105,6 +120,8 @@ def _check(arguments: argparse.Namespace) -> None:
     asked = (arguments.fuzz, arguments.starts, arguments.kill_worker_every)
     if sum(one is not None for one in asked) > 1:
         raise CommandError("--fuzz, --starts and --kill-worker-every are three soaks; give one.")
+    if arguments.raw is not None and arguments.fuzz is not None:
+        raise CommandError("--fuzz sends pictures of its own; give it without --raw.")
     for option in ("fuzz", "starts"):
         if (number := getattr(arguments, option)) is not None and number < 1:
             raise CommandError(f"--{option} is {number}; give a number from 1 on.")
@@ -140,7 +157,8 @@ class Soak:
                 return run_starts(self, self.arguments.starts, bar)
         hearing = Hearing()
         node = self.start_node()
-        with SoakRig(_NODE, self.arguments.camera, self.drive, hearing) as rig:
+        asked = self.arguments
+        with SoakRig(_NODE, asked.camera, self.drive, hearing, asked.raw) as rig:
             self._begin(rig, node, hearing)
             with _progress() as bar:
                 rows = self._work(rig, node, hearing, bar)
@@ -155,7 +173,7 @@ class Soak:
         asked = self.arguments
         values: dict[str, Any] = {
             "cameras": [asked.camera],
-            "camera_compressed": True,
+            "camera_compressed": asked.raw is None,
             "period_s": asked.period,
             "deadline_s": asked.deadline,
             "worker_start_timeout_s": _LOAD_S * asked.slack,
@@ -184,7 +202,7 @@ class Soak:
 
     def _work(self, rig: Any, node: Child, hearing: Hearing, bar: Any) -> list[Row]:
         from rsd_planner.commands import _soak_hurts as hurts
-        from rsd_planner.commands._soak_measures import growth_rows, plan_rows
+        from rsd_planner.commands._soak_measures import growth_rows, overhead_rows, plan_rows
 
         asked = self.arguments
         duration_s = 60.0 * asked.minutes
@@ -207,9 +225,11 @@ class Soak:
             time.sleep(0.02 if killer is not None else 0.2)
         hearing.rest(time.monotonic())
         rows = killer.rows() if killer is not None else []
+        timing = rig.diagnostic("timing")
         rejected = self._stop_planning(rig, hearing)
         if killer is None:
             rows += plan_rows(hearing, rejected, asked.deadline, _max_input_age_s())
+            rows += overhead_rows(timing, _OVERHEAD_MS * asked.slack if asked.raw else None)
             rows.append(_restarts(hearing))
         rows += growth_rows(self.samples, settled_s, same_worker=killer is None)
         return rows

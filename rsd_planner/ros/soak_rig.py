@@ -30,14 +30,22 @@ KEPT = 64  # messages of a kind that are remembered
 
 
 class SoakRig(FaultRig):
-    """A context manager. `raw` publishes uncompressed pictures instead of the recorded ones."""
+    """A context manager. `raw` publishes uncompressed pictures instead of the recorded ones, in
+    `size` (width, height [px]) where that is given."""
 
-    def __init__(self, target: str, camera: str, drive: LoopedDrive, hearing: Hearing) -> None:
+    def __init__(
+        self,
+        target: str,
+        camera: str,
+        drive: LoopedDrive,
+        hearing: Hearing,
+        size: tuple[int, int] | None = None,
+    ) -> None:
         """`target` is the node's full name; `hearing` gets every message of it."""
         super().__init__(target, (camera,), simulated=False)
         self._bag, self._hearing = drive, hearing
         self.target, self.camera = target, camera
-        self.raw = False
+        self.raw, self._size = size is not None, size
         self.sent = {"odometry": 0, camera: 0}
 
     def _publish_to(self) -> None:
@@ -87,6 +95,8 @@ class SoakRig(FaultRig):
     def _send_picture(self, due_ns: int, picture: Picture) -> None:
         if self.raw:
             pixels = cv2.imdecode(np.frombuffer(picture.data, np.uint8), cv2.IMREAD_COLOR)
+            if self._size is not None:
+                pixels = cv2.resize(pixels, self._size, interpolation=cv2.INTER_NEAREST)
             height, width = pixels.shape[:2]
             message = Image(height=height, width=width, encoding="bgr8", step=3 * width)
             message.data = array.array("B", pixels.tobytes())

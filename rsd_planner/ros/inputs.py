@@ -141,7 +141,12 @@ class Inputs:
             self._session.add_frame(PackedFrame(camera, stamp, picture))
             return
         image = raw_to_rgb(
-            message.data, message.encoding, message.height, message.width, message.step
+            message.data,
+            message.encoding,
+            message.height,
+            message.width,
+            message.step,
+            self._enough_px,
         )
         self._session.add_frame(Frame(camera, stamp, image))
 

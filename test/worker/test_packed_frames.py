@@ -6,6 +6,7 @@ import dataclasses
 import queue
 import socket
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +20,12 @@ from rsd_planner.bags import messages
 from rsd_planner.bags.reader import open_bag
 from rsd_planner.config import PlannerSettings
 from rsd_planner.model_requirements import read_requirements
-from rsd_planner.planning.pictures import PackedFrame, PictureError, packed_picture
+from rsd_planner.planning.pictures import (
+    PackedFrame,
+    PictureError,
+    packed_picture,
+    raw_to_rgb,
+)
 from rsd_planner.types import Frame, Observation
 from rsd_planner.worker import protocol
 from rsd_planner.worker.client import Answer, Outcome, WorkerClient, WorkerPhase
@@ -203,11 +209,34 @@ def test_a_reduced_picture_is_to_the_model_what_the_whole_one_is(
     picture = packed_picture(data, "jpeg", enough_px)
     assert picture.scale == scale
     size = (round((enough_px * 16 / 9) ** 0.5), round((enough_px * 9 / 16) ** 0.5))
+    pictures = [p.unpacked() for p in (picture, dataclasses.replace(picture, scale=1))]
+    compare(image_module, pictures, size, scale)
+
+
+@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "mono8"])
+def test_so_is_a_reduced_raw_picture(encoding: str) -> None:
+    image_module = pytest.importorskip("PIL.Image")
+    pixels = scene(1080, 1920)[..., : {"rgba8": 3, "mono8": 1}.get(encoding, 3)]
+    if encoding == "rgba8":
+        pixels = np.concatenate([pixels, pixels[..., :1]], axis=2)
+    row = pixels.reshape(1080, -1)
+    data = np.pad(row, ((0, 0), (0, 7))).tobytes()
+    pictures = [
+        raw_to_rgb(data, encoding, 1080, 1920, row.shape[1] + 7, enough_px)
+        for enough_px in (32_768, None)
+    ]
+    assert pictures[0].shape == (270, 480, 3)
+    assert pictures[1].shape == (1080, 1920, 3)
+    compare(image_module, pictures, (241, 136), 4)
+
+
+def compare(
+    image_module: Any, pictures: list[np.ndarray], size: tuple[int, int], scale: int
+) -> None:
+    """What the model's own resampling makes of the reduced picture and of the whole one."""
     seen = [
-        np.asarray(
-            image_module.fromarray(p.unpacked()).resize(size, image_module.Resampling.BICUBIC)
-        )
-        for p in (picture, dataclasses.replace(picture, scale=1))
+        np.asarray(image_module.fromarray(p).resize(size, image_module.Resampling.BICUBIC))
+        for p in pictures
     ]
     difference = np.abs(seen[0].astype(int) - seen[1])
     print(

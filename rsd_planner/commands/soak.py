@@ -100,7 +100,6 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     require_ros()
     from rsd_planner.bags import open_bag
-
     with open_bag(arguments.bag or bundled_bag_path()) as bag:
         drive = loop_of(bag, arguments.camera)
     enter_domain(arguments.domain)
@@ -151,12 +150,14 @@ class Soak:
         from rsd_planner.commands._soak_hearing import Hearing
         from rsd_planner.commands._soak_starts import run_starts
         from rsd_planner.ros.soak_rig import SoakRig
+        from rsd_planner.worker.server import let_others_in
 
         if self.arguments.starts is not None:
             with _progress() as bar:
                 return run_starts(self, self.arguments.starts, bar)
         hearing = Hearing()
         node = self.start_node()
+        let_others_in()  # who listens must not take the core from the node in a tick
         asked = self.arguments
         with SoakRig(_NODE, asked.camera, self.drive, hearing, asked.raw) as rig:
             self._begin(rig, node, hearing)

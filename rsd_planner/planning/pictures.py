@@ -125,7 +125,7 @@ def raw_to_rgb(
     if step < width * channels or len(data) < step * height:
         raise PictureError(f"{len(data)} bytes are too few for {width} x {height} {encoding}")
     flat = np.frombuffer(data, dtype=np.uint8, count=step * height).reshape(height, step)
-    image = flat[:, : width * channels].reshape(height, width, channels)
+    image: NDArray[np.uint8] = flat[:, : width * channels].reshape(height, width, channels)
     if enough_px is not None:
         image = _reduced(image, _scale(width, height, _RESERVE * enough_px))
     if encoding.lower() == "rgb8":

@@ -55,6 +55,7 @@ class PatientExecutor(MultiThreadedExecutor):
         while True:
             self._open.wait(QUIET_S)
             work = super().wait_for_ready_callbacks(*arguments, **keywords)
+            self._open.wait(QUIET_S)  # what came ready in a tick is begun behind it
             now_s = time.monotonic()
             since_s = now_s - self._submitted.get(work[0], float("-inf"))
             if since_s > RESUME_S:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import struct
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import Any, TypeVar
 
@@ -214,9 +214,18 @@ def decode_result(plain: Mapping[str, Any]) -> PlanResult:
 # -- values ----------------------------------------------------------------------------
 
 
+_NAMES: dict[type, tuple[str, ...]] = {}
+
+
 def _to_plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    kind = type(value)
+    if kind in (int, float, str, bool, bytes):
+        return value
+    names = _NAMES.get(kind)
+    if names is None and dataclasses.is_dataclass(kind):
+        names = _NAMES[kind] = tuple(f.name for f in dataclasses.fields(kind))
+    if names is not None:
+        return {name: _to_plain(getattr(value, name)) for name in names}
     if isinstance(value, np.ndarray):
         array = np.ascontiguousarray(value)
         return {"dtype": array.dtype.str, "shape": list(value.shape), "data": array.tobytes()}
@@ -231,35 +240,57 @@ def _to_plain(value: Any) -> Any:
     return value
 
 
-_HINTS: dict[type, dict[str, Any]] = {}
+_READERS: dict[Any, Callable[[Any], Any]] = {}
 
 
 def _from_plain(kind: type[_T], plain: Any) -> _T:
     """A dataclass from a map of exactly its fields."""
-    hints = _HINTS.get(kind)
-    if hints is None:
-        hints = _HINTS.setdefault(kind, typing.get_type_hints(kind))
-    if not isinstance(plain, Mapping):
-        raise TypeError(f"{kind.__name__} must be a map")
-    return kind(**{name: _value(hint, plain[name]) for name, hint in hints.items()})
+    made: _T = _reader(kind)(plain)
+    return made
 
 
-def _value(hint: Any, plain: Any) -> Any:
-    origin = typing.get_origin(hint)
-    arguments = typing.get_args(hint)
+def _reader(hint: Any) -> Callable[[Any], Any]:
+    """What turns a plain value into one of this type; looked up once for each type, since
+    reading type hints takes longer than reading the values."""
+    reader = _READERS.get(hint)
+    if reader is None:
+        reader = _READERS[hint] = _new_reader(hint)
+    return reader
+
+
+def _new_reader(hint: Any) -> Callable[[Any], Any]:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is np.ndarray:
-        return _array(plain)
+        return _array
     if origin is tuple:
-        return tuple(_value(arguments[0], item) for item in plain)
+        item = _reader(arguments[0])
+        return lambda plain: tuple([item(one) for one in plain])
     if origin is not None:  # the one mapping: names to numbers
-        return {str(key): _value(arguments[1], item) for key, item in plain.items()}
+        number = _reader(arguments[1])
+        return lambda plain: {str(key): number(one) for key, one in plain.items()}
     if dataclasses.is_dataclass(hint):
-        return _from_plain(typing.cast(type, hint), plain)
-    if hint is bool and not isinstance(plain, bool):
-        raise TypeError(f"{plain!r} is no bool")
-    if hint in (int, float, str) and not isinstance(plain, (int, float, str)):
-        raise TypeError(f"{plain!r} is no {hint.__name__}")
-    return hint(plain)
+        return _fields_reader(typing.cast(type, hint))
+    if hint in (bool, int, float, str):
+        allowed = (bool,) if hint is bool else (int, float, str)
+
+        def simple(plain: Any) -> Any:
+            if not isinstance(plain, allowed):
+                raise TypeError(f"{plain!r} is no {hint.__name__}")
+            return hint(plain)
+
+        return simple
+    return typing.cast("Callable[[Any], Any]", hint)  # an enumeration
+
+
+def _fields_reader(kind: type) -> Callable[[Any], Any]:
+    readers = [(name, _reader(hint)) for name, hint in typing.get_type_hints(kind).items()]
+
+    def read(plain: Any) -> Any:
+        if not isinstance(plain, Mapping):
+            raise TypeError(f"{kind.__name__} must be a map")
+        return kind(**{name: reader(plain[name]) for name, reader in readers})
+
+    return read
 
 
 def _array(plain: Mapping[str, Any]) -> NDArray[Any]:

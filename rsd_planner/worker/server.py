@@ -29,7 +29,7 @@ from rsd_planner.planning.pictures import PackedFrame, PictureError
 from rsd_planner.types import Frame, Observation, PlanResult
 from rsd_planner.worker import protocol
 
-__all__ = ["Server", "main"]
+__all__ = ["Server", "let_others_in", "main"]
 
 HEARTBEAT_S = 0.25
 PR_SET_PDEATHSIG = 1
@@ -198,7 +198,7 @@ def _build_planner(settings: PlannerSettings) -> PlannerLike:
     return build_planner(settings)
 
 
-def _let_others_in() -> None:
+def let_others_in() -> None:
     """Not to take the core from the node, which in that moment asks or publishes.
 
     It needs no privilege, costs no throughput, and ends what the default policy does: a task
@@ -237,7 +237,7 @@ def main(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if options.parent:
         _end_with(options.parent)
-    _let_others_in()
+    let_others_in()
     os.dup2(2, 1)  # what libraries print belongs with the errors
     channel = socket.socket(fileno=options.channel)
     try:

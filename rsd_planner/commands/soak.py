@@ -100,6 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     require_ros()
     from rsd_planner.bags import open_bag
+
     with open_bag(arguments.bag or bundled_bag_path()) as bag:
         drive = loop_of(bag, arguments.camera)
     enter_domain(arguments.domain)

@@ -198,6 +198,7 @@ class PlannerNode(LifecycleNodeMixin, Node):
             self._ros_now_ns,
             self._log_worker,
             undisturbed=self._undisturbed,
+            tell=self._tell,
         )
         self._outputs = Outputs(self, settings, self._complain)
         self._inputs = Inputs(
@@ -241,10 +242,16 @@ class PlannerNode(LifecycleNodeMixin, Node):
 
     def _publish(self, output: TickOutput) -> None:
         """Called by the session, from the tick's or the worker client's thread."""
+        outputs = self._outputs
+        if outputs is not None:
+            outputs.publish(output)
+
+    def _tell(self, output: TickOutput) -> None:
+        """Called after `_publish`, in the same thread."""
         outputs, inputs, settings = self._outputs, self._inputs, self._settings
         if outputs is None or inputs is None or settings is None:
             return
-        outputs.publish(output)
+        outputs.publish_text(output)
         if output.followable.source is not self._source:
             self._source = output.followable.source
             self._news.trigger()  # the status need not wait for the next look

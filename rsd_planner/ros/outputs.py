@@ -60,10 +60,13 @@ class Outputs:
         self._overlay = make(Image, "~/debug/overlay")
 
     def publish(self, output: TickOutput) -> None:
-        """Everything of one tick that goes to who follows."""
+        """What is followed: nothing else of a tick comes before it."""
         self._trajectory.publish(serialized_trajectory(output.followable, output.frame_id))
         if self._path.get_subscription_count():
             self._path.publish(path_message(output.followable, output.frame_id))
+
+    def publish_text(self, output: TickOutput) -> None:
+        """What the model wrote, and what it cost."""
         if output.result is not None:
             self._reasoning.publish(reasoning_message(output.result, output.frame_id))
             self._stats.publish(stats_message(output.result, output.frame_id))

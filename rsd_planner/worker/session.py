@@ -63,10 +63,13 @@ class PlanningSession:
         log: Callable[[str], None] = lambda line: None,
         clock: Callable[[], float] = time.monotonic,
         undisturbed: Callable[[], AbstractContextManager[None]] = nullcontext,
+        tell: Callable[[TickOutput], None] = lambda output: None,
     ) -> None:
+        """`publish` gets what is followed; then `tell` gets the same, for who only watches."""
         self.settings = settings = _with_clean_hint(settings)
         self._undisturbed = undisturbed
         self._publish = publish
+        self._tell = tell
         self._ros_now_ns = ros_now_ns
         self._clock = clock
         self._lock = threading.RLock()
@@ -237,8 +240,10 @@ class PlanningSession:
             self._plan_t0_ns = result.t0_ns
             followable = self._fallback.accept(result, now_ns)
             frame_id = self._buffer.odometry_frame
-            self._publish(TickOutput(followable, result, frame_id, self._picture))
+            output = TickOutput(followable, result, frame_id, self._picture)
+            self._publish(output)
             self._note_time(answer)
+            self._tell(output)
 
     def _note_time(self, answer: Answer) -> None:
         started_s = self._asked_s.pop(answer.tick, None)
@@ -253,7 +258,9 @@ class PlanningSession:
             return  # the end of what is published would never come
         followable = self._fallback.decide(self._counts.tick, now_ns, self._buffer.newest_state)
         if followable is not None:
-            self._publish(TickOutput(followable, None, self._buffer.odometry_frame))
+            output = TickOutput(followable, None, self._buffer.odometry_frame)
+            self._publish(output)
+            self._tell(output)
 
     def _notice_epoch(self) -> None:
         """After a jump of time nothing that was planned or asked before it counts."""

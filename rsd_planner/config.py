@@ -123,7 +123,7 @@ class PlannerSettings:
     )  # fmt: skip
     worker_standby: bool = _setting(
         True, "bool", "Keep a second process with torch imported, so that a new worker plans "
-        "4 s sooner; it costs about 150 MB of memory.",
+        "4 s sooner; it costs about 280 MB of memory.",
     )  # fmt: skip
     worker_start_timeout_s: float = _setting(
         120.0, "float", "A worker that is not warm after this long is killed and started anew.",

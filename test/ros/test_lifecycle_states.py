@@ -332,7 +332,11 @@ def test_signals_while_the_model_loads_end_node_and_worker(
     assert time.monotonic() - began < 4.0 * crowding()
     # It ends by itself once the node has gone; while its interpreter starts, from a disk that
     # may be slow, it cannot know yet.
-    node.wait(lambda: not alive(pid), 20.0 * crowding())
+    end = time.monotonic() + 20.0 * crowding()
+    while alive(pid):
+        about = [Path(f"/proc/{pid}/{name}") for name in ("cmdline", "status")]
+        assert time.monotonic() < end, [file.read_text() for file in about]
+        time.sleep(0.02)
 
 
 def ask(node: Harness, number: int) -> Any:

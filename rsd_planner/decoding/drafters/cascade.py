@@ -4,7 +4,8 @@ After a correction most of the old text still holds, but the next few tokens oft
 second drafter continues the committed text; where its continuation meets the old text again,
 the old text goes on. How far the new text has come in the old one is found by edit distance.
 Once the two differ too much, the old text is no guide and the second drafter goes on alone.
-Tokens that were replaced once are replaced again where they recur.
+Tokens that were replaced once are replaced again where they recur. Behind a rejection, what else
+is likely enough to come stands beside it in a tree.
 
 A second drafter that foresees, from more than texts, what changes in the old text goes first and
 as far as it is sure; the old text goes on behind it.
@@ -12,6 +13,9 @@ as far as it is sure; the old text goes on behind it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from rsd_planner.decoding import tree
 from rsd_planner.decoding.drafters.previous_tick import PrefixAlignment, Replacements
 from rsd_planner.decoding.drafters.resources import DrafterResources
 from rsd_planner.decoding.drafters.suffix import SuffixDrafter
@@ -21,6 +25,7 @@ from rsd_planner.types import Decoded, Draft, DraftContext, SpanSource
 __all__ = ["CascadeDrafter"]
 
 FREE_EDITS = 2  # by which the new text may always differ from the old one …
+LEAST = 0.06  # chance from which on another token is verified beside the likeliest
 EDITS_A_TOKEN = 0.15  # … and by so many more for each of its tokens
 
 
@@ -29,9 +34,17 @@ class CascadeDrafter:
 
     name = "cascade"
 
-    def __init__(self, second: Drafter, *, foresees: bool = False) -> None:
-        """`foresees` says that the second drafter knows better than the old text what comes."""
+    def __init__(
+        self,
+        second: Drafter,
+        *,
+        foresees: bool = False,
+        widen: Callable[[DraftContext, float], Draft] | None = None,
+    ) -> None:
+        """`foresees` says that the second drafter knows better than the old text what comes;
+        `widen` gives all that comes with at least some chance."""
         self._second = second
+        self._widen = widen
         self._foresees = foresees
         self._last: tuple[int, ...] = ()
         self._follow(())
@@ -43,7 +56,8 @@ class CascadeDrafter:
         Raises:
             ConfigError: the file of learned texts is damaged.
         """
-        return cls(SuffixDrafter.make(resources))
+        suffix = SuffixDrafter.make(resources)
+        return cls(suffix, widen=suffix.alternatives)
 
     def begin(self) -> None:
         """Start at the last text's beginning."""
@@ -56,7 +70,10 @@ class CascadeDrafter:
         if self._old and not context.committed and not self._foresees:
             return self._old_text(0, context.budget)
         bridge = self._second.propose(context).cut(context.budget)
-        return self._joined(context.committed, bridge, context.budget)
+        draft = self._joined(context.committed, bridge, context.budget)
+        if self._widen is None:
+            return draft
+        return tree.merge([draft, self._widen(context, LEAST)]).cut(context.budget)
 
     def end(self, decoded: Decoded) -> None:
         """Remember this tick's text."""

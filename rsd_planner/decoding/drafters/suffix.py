@@ -14,6 +14,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from heapq import heappop, heappush
 from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ DEPTH = 48  # tokens of a context and what follows it, in earlier ticks' texts
 FADING = 0.3  # of an earlier tick's weight, with each tick
 PRIOR = 0.3  # earlier ticks that all learned texts together weigh
 SHORTNESS = 1.5  # by which power they weigh less, the shorter the end that they know
+VOCABULARY = 1 << 32  # more than a vocabulary has tokens
 UNLIKELY = 0.06  # a token costs about this share of a forward
 
 
@@ -69,6 +71,29 @@ class SuffixDrafter:
         tokens = self._continue(context.committed, context.budget)
         return Draft(tokens, (SpanSource.LOOKUP,) * len(tokens))
 
+    def alternatives(self, context: DraftContext, least: float) -> Draft:
+        """All continuations whose chance is `least` or more as one tree, the likeliest first.
+
+        A token's chance is its share times that of the token before (EAGLE-2, arXiv 2406.16858).
+        """
+        tokens: list[int] = []
+        parents: list[int] = []
+        open_ends: list[tuple[float, int, int, int, _Place]] = []  # −chance, number, parent, token
+
+        def offer(parent: int, chance: float, place: _Place) -> None:
+            for token, share in place.shares().items():
+                if chance * share >= least:
+                    number = len(tokens) * VOCABULARY + token  # no two ends compare their places
+                    heappush(open_ends, (-chance * share, number, parent, token, place))
+
+        offer(-1, 1.0, _Place.of(self._recent, self._learned, context.committed))
+        while open_ends and len(tokens) < context.budget:
+            chance, _, parent, token, place = heappop(open_ends)
+            tokens.append(token)
+            parents.append(parent)
+            offer(len(tokens) - 1, -chance, place.behind(token))
+        return Draft(tuple(tokens), (SpanSource.LOOKUP,) * len(tokens), tuple(parents))
+
     def end(self, decoded: Decoded) -> None:
         """Remember this tick's text."""
         self._recent.add(decoded.tokens)
@@ -82,15 +107,11 @@ class SuffixDrafter:
 
         Ends where nothing is known; behind the end token nothing is.
         """
-        known = (START, *text)
-        recent, learned = _Walk(self._recent, known), _Walk(self._learned, known)
-        while weights := _weights(recent, learned, known):
-            token = max(weights, key=weights.__getitem__)
-            everything = sum(weights.values())
-            yield token, {other: weight / everything for other, weight in weights.items()}
-            known = (*known, token)
-            recent.step(token)
-            learned.step(token)
+        place = _Place.of(self._recent, self._learned, text)
+        while shares := place.shares():
+            token = max(shares, key=shares.__getitem__)
+            yield token, shares
+            place = place.behind(token)
 
     def _continue(self, text: tuple[int, ...], budget: int) -> tuple[int, ...]:
         tokens: list[int] = []
@@ -112,6 +133,8 @@ def _learned(path: Path, changed_ns: int) -> SuffixArray:
 class _Walk:
     """A place in an index that follows a growing text."""
 
+    __slots__ = ("_index", "_state", "length")
+
     def __init__(self, index: SuffixIndex | None, text: tuple[int, ...]) -> None:
         self._index = index
         self._state: Any = None
@@ -126,11 +149,14 @@ class _Walk:
             found = self._found()
         return found
 
-    def step(self, token: int) -> None:
-        """The text grew by a token."""
+    def behind(self, token: int) -> _Walk:
+        """The place one token on."""
+        walk: _Walk = object.__new__(_Walk)
+        walk._index, walk._state, walk.length = self._index, self._state, self.length
         if self._index is not None and self._state is not None:
-            self._state = self._index.step(self._state, token)
-            self.length += 1
+            walk._state = self._index.step(self._state, token)
+            walk.length += 1
+        return walk
 
     def _match(self, text: tuple[int, ...]) -> None:
         if self._index is not None:
@@ -142,16 +168,40 @@ class _Walk:
         return self._index.following(self._state)
 
 
-def _weights(recent: _Walk, learned: _Walk, text: tuple[int, ...]) -> dict[int, float]:
-    """What may come next, and how much speaks for it; empty where nothing is known."""
-    weights, usual = dict(recent.following(text)), learned.following(text)
-    if usual:
-        # By a factor on the learned weights, the recent ones' share falls with their context.
-        longer = max(1.0, learned.length / max(recent.length, 1))
-        scale = PRIOR * longer**SHORTNESS / sum(usual.values())
-        for token, weight in usual.items():
-            weights[token] = weights.get(token, 0.0) + scale * weight
-    return weights
+class _Place:
+    """The end of a text, in the recent and in the learned texts."""
+
+    __slots__ = ("_learned", "_recent", "_text")
+
+    def __init__(self, text: tuple[int, ...], recent: _Walk, learned: _Walk) -> None:
+        self._text, self._recent, self._learned = text, recent, learned
+
+    @classmethod
+    def of(cls, recent: SuffixIndex, learned: SuffixIndex | None, text: Sequence[int]) -> _Place:
+        """The end of a committed text."""
+        known = (START, *text)
+        return cls(known, _Walk(recent, known), _Walk(learned, known))
+
+    def behind(self, token: int) -> _Place:
+        """The text with one token more."""
+        return _Place((*self._text, token), self._recent.behind(token), self._learned.behind(token))
+
+    def shares(self) -> Mapping[int, float]:
+        """What may come next, with its share; empty where nothing is known."""
+        weights = self._weights()
+        everything = sum(weights.values())
+        return {token: weight / everything for token, weight in weights.items()}
+
+    def _weights(self) -> dict[int, float]:
+        recent, learned = self._recent, self._learned
+        weights, usual = dict(recent.following(self._text)), learned.following(self._text)
+        if usual:
+            # By a factor on the learned weights, the recent ones' share falls with their context.
+            longer = max(1.0, learned.length / max(recent.length, 1))
+            scale = PRIOR * longer**SHORTNESS / sum(usual.values())
+            for token, weight in usual.items():
+                weights[token] = weights.get(token, 0.0) + scale * weight
+        return weights
 
 
 def write_texts(

@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 
 from rsd_planner.types import Draft, SpanSource
 
-__all__ = ["ancestor_mask", "children", "depths", "follow", "goes_on", "merge", "select", "without"]
+__all__ = [
+    "ancestor_mask",
+    "children",
+    "depths",
+    "first_path",
+    "follow",
+    "goes_on",
+    "merge",
+    "select",
+    "without",
+]
 
 
 def depths(draft: Draft) -> list[int]:
@@ -60,6 +70,17 @@ def follow(draft: Draft, choices: Sequence[int]) -> tuple[int, ...]:
             path.append(node)
             last = node
     return tuple(path)
+
+
+def first_path(draft: Draft) -> Draft:
+    """The chain of each token's first successor."""
+    if not draft.parents:
+        return draft
+    path: list[int] = []
+    for node, parent in enumerate(draft.parents):
+        if parent == (path[-1] if path else -1):
+            path.append(node)
+    return select(draft, path)
 
 
 def goes_on(draft: Draft, path: Sequence[int]) -> bool:

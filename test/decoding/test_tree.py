@@ -107,6 +107,9 @@ def test_chains_merge_where_they_begin_alike() -> None:
     assert merged.cut(3) == chain(1, 2, 3)
     assert tree.merge([chain(1, 2)]) == chain(1, 2)
     assert tree.merge([]) == Draft()
+    assert tree.first_path(merged) == chain(1, 2, 3)
+    assert tree.first_path(tree.merge([chain(4), merged])) == chain(4)
+    assert tree.first_path(Draft()) == Draft()
 
 
 @given(st.integers(0, 10_000), st.integers(0, 12))

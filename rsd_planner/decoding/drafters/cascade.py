@@ -41,8 +41,9 @@ class CascadeDrafter:
         foresees: bool = False,
         widen: Callable[[DraftContext, float], Draft] | None = None,
     ) -> None:
-        """`foresees` says that the second drafter knows better than the old text what comes;
-        `widen` gives all that comes with at least some chance."""
+        """`foresees` says that the second drafter knows better than the old text what comes.
+        `widen` is the second drafter's tree of all that comes with at least some chance, the
+        likeliest first; without it, what it proposes stands alone."""
         self._second = second
         self._widen = widen
         self._foresees = foresees
@@ -69,11 +70,12 @@ class CascadeDrafter:
         self._read(context.committed)
         if self._old and not context.committed and not self._foresees:
             return self._old_text(0, context.budget)
-        bridge = self._second.propose(context).cut(context.budget)
-        draft = self._joined(context.committed, bridge, context.budget)
         if self._widen is None:
-            return draft
-        return tree.merge([draft, self._widen(context, LEAST)]).cut(context.budget)
+            bridge = self._second.propose(context).cut(context.budget)
+            return self._joined(context.committed, bridge, context.budget)
+        wide = self._widen(context, LEAST)
+        chain = self._joined(context.committed, tree.first_path(wide), context.budget)
+        return tree.merge([chain, wide]).cut(context.budget)
 
     def end(self, decoded: Decoded) -> None:
         """Remember this tick's text."""

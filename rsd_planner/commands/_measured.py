@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -77,6 +78,8 @@ def warm_planner(settings: PlannerSettings, image_size: tuple[int, int]) -> Any:
 
     planner = build_planner(settings)
     planner.warm_up(image_size)
+    gc.collect()
+    gc.freeze()  # as the worker does
     return planner
 
 

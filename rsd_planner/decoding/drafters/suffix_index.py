@@ -140,9 +140,9 @@ class _Node:
 
     __slots__ = ("children", "newest", "weight")
 
-    def __init__(self) -> None:
+    def __init__(self, newest: int = 0) -> None:
         self.weight = 0.0  # as of `newest`
-        self.newest = 0
+        self.newest = newest
         self.children: dict[int, _Node] = {}
 
 
@@ -154,25 +154,27 @@ class RecentTexts:
 
     def __init__(self, memory: int, depth: int, fading: float) -> None:
         """Remembers the newest `memory` texts."""
-        self._memory, self._depth, self._fading = memory, depth, fading
+        self._memory, self._depth = memory, depth
+        self._faded = [fading**age for age in range(memory + 2)]  # what is older was forgotten
         self._texts: dict[int, tuple[int, ...]] = {}  # by the number of the addition
         self._added = 0
         self._root = _Node()
 
     def add(self, text: Sequence[int]) -> None:
         """The newest text; the oldest one beyond the memory is forgotten."""
-        self._added += 1
-        self._texts[self._added] = (START, *text)
+        self._added = now = self._added + 1
+        self._texts[now] = known = (START, *text)
+        faded = self._faded
         for start in range(len(text) + 1):
-            node = self._root
-            for token in self._texts[self._added][start : start + self._depth]:
-                child = node.children.get(token)
+            children = self._root.children
+            for token in known[start : start + self._depth]:
+                child = children.get(token)
                 if child is None:
-                    child = node.children[token] = _Node()
-                node = child
-                node.weight = self._weight_now(node) + 1.0
-                node.newest = self._added
-        forgotten = self._added - self._memory
+                    child = children[token] = _Node(now)
+                child.weight = child.weight * faded[now - child.newest] + 1.0
+                child.newest = now
+                children = child.children
+        forgotten = now - self._memory
         if forgotten in self._texts:
             self._forget(self._texts.pop(forgotten), forgotten)
 
@@ -192,7 +194,7 @@ class RecentTexts:
         return state.children.get(token)
 
     def _weight_now(self, node: _Node) -> float:
-        return node.weight * self._fading ** (self._added - node.newest)
+        return node.weight * self._faded[self._added - node.newest]
 
     def _forget(self, text: tuple[int, ...], number: int) -> None:
         """Cut what no newer text has passed."""

@@ -11,12 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from texts import END, ids, replay, some_texts, standing
 
+from rsd_planner.decoding import tree
 from rsd_planner.decoding.drafters import blend as blending
 from rsd_planner.decoding.drafters.blend import BlendDrafter
 from rsd_planner.decoding.drafters.routine import RoutineDrafter
 from rsd_planner.decoding.drafters.suffix import SuffixDrafter
 from rsd_planner.decoding.drafters.suffix_index import SuffixArray
-from rsd_planner.types import DraftContext, Prompt, SpanSource
+from rsd_planner.types import Draft, DraftContext, Prompt, SpanSource
 
 
 @dataclass
@@ -77,10 +78,15 @@ def blend(expects: Mapping[str, Mapping[str, float]], *seen: str) -> tuple[Blend
     return drafter, reader
 
 
-def said(drafter: BlendDrafter, committed: str = "", budget: int = 48) -> tuple[str, str]:
-    """The draft, and who it is of: `t` texts, `r` the routine reasoner."""
+def whole(drafter: BlendDrafter, committed: str = "", budget: int = 48) -> Draft:
+    """The draft with what stands beside the likeliest text."""
     prompt = Prompt(np.empty(0, np.int64), ())
-    draft = drafter.propose(DraftContext(prompt, standing(), tuple(map(ord, committed)), budget))
+    return drafter.propose(DraftContext(prompt, standing(), tuple(map(ord, committed)), budget))
+
+
+def said(drafter: BlendDrafter, committed: str = "", budget: int = 48) -> tuple[str, str]:
+    """The likeliest text, and who it is of: `t` texts, `r` the routine reasoner."""
+    draft = tree.first_path(whole(drafter, committed, budget))
     letters = {SpanSource.LOOKUP: "t", SpanSource.ROUTINE: "r"}
     text = "".join("$" if token == END else chr(token) for token in draft.tokens)
     return text, "".join(letters[source] for source in draft.sources)
@@ -129,6 +135,20 @@ def test_another_place_in_the_old_text_is_another_look(monkeypatch: pytest.Monke
     said(drafter, "at=")
     said(drafter, "So at=")
     assert reader.looks == [(3, 0), (6, -3)]
+
+
+def test_what_the_texts_hold_for_likely_stands_beside_it() -> None:
+    drafter, _ = blend({"a": {"d": 1.0}}, "ab", "ac", "ad")
+    draft = whole(drafter)
+    assert said(drafter) == ("ad$", "trt")
+    assert [draft.tokens[i] for i, parent in enumerate(draft.parents) if parent == 0] == [
+        ord("d"),
+        ord("b"),
+        ord("c"),
+    ]
+    assert len(whole(drafter, budget=2)) == 2
+    sure, _ = blend({}, "at 7 km")
+    assert not whole(sure).parents
 
 
 def test_a_draft_ends_with_the_end_and_within_the_budget() -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
+from rsd_planner.decoding import tree
 from rsd_planner.decoding.drafters.resources import DrafterResources
 from rsd_planner.decoding.drafters.routine import Expectation, RoutineDrafter
 from rsd_planner.decoding.drafters.suffix import UNLIKELY, SuffixDrafter
@@ -51,7 +52,15 @@ class BlendDrafter:
         self._expected: dict[tuple[int, int | None], Expectation] = {}
 
     def propose(self, context: DraftContext) -> Draft:
-        """The likeliest text behind the committed one, as far as it is likely enough."""
+        """The likeliest text behind the committed one; where it is not sure, or the last draft was
+        wrong, what else the texts hold for likely stands beside it."""
+        draft, sure = self._likeliest(context)
+        if sure and not context.committed:
+            return draft
+        return tree.merge([draft, self._texts.alternatives(context)]).cut(context.budget)
+
+    def _likeliest(self, context: DraftContext) -> tuple[Draft, bool]:
+        """As far as it is likely enough, and whether the texts alone were sure of it."""
         tokens: list[int] = []
         sources: list[SpanSource] = []
         chance, end = 1.0, 0
@@ -63,7 +72,7 @@ class BlendDrafter:
             shares = [found for _, found in proposed]
             if not tokens:
                 if chain and min(map(max, (found.values() for found in shares))) >= SURE:
-                    return Draft(tuple(chain), (SpanSource.LOOKUP,) * len(chain))
+                    return Draft(tuple(chain), (SpanSource.LOOKUP,) * len(chain)), True
                 end = self._look_ahead(context)
             expected = self._expect(text, chain, end)
             # Where the texts know nothing, the reasoner alone may.
@@ -72,17 +81,17 @@ class BlendDrafter:
                 token, likely = _settle(found, said)
                 chance *= likely
                 if chance < UNLIKELY:
-                    return Draft(tuple(tokens), tuple(sources))
+                    return Draft(tuple(tokens), tuple(sources)), False
                 agreed = place < len(chain) and chain[place] == token
                 tokens.append(token)
                 sources.append(SpanSource.LOOKUP if agreed else SpanSource.ROUTINE)
                 if token == self._routine.end_token:
-                    return Draft(tuple(tokens), tuple(sources))
+                    return Draft(tuple(tokens), tuple(sources)), False
                 if not agreed:
                     break
             else:
                 break
-        return Draft(tuple(tokens), tuple(sources))
+        return Draft(tuple(tokens), tuple(sources)), False
 
     def end(self, decoded: Decoded) -> None:
         """Remember this tick's text."""

@@ -25,7 +25,6 @@ from rsd_planner.types import Decoded, Draft, DraftContext, SpanSource
 __all__ = ["CascadeDrafter"]
 
 FREE_EDITS = 2  # by which the new text may always differ from the old one …
-LEAST = 0.06  # chance from which on another token is verified beside the likeliest
 EDITS_A_TOKEN = 0.15  # … and by so many more for each of its tokens
 
 
@@ -39,11 +38,11 @@ class CascadeDrafter:
         second: Drafter,
         *,
         foresees: bool = False,
-        widen: Callable[[DraftContext, float], Draft] | None = None,
+        widen: Callable[[DraftContext], Draft] | None = None,
     ) -> None:
         """`foresees` says that the second drafter knows better than the old text what comes.
-        `widen` is the second drafter's tree of all that comes with at least some chance, the
-        likeliest first; without it, what it proposes stands alone."""
+        `widen` is the second drafter's tree of all that is likely enough, the likeliest first;
+        without it, what it proposes stands alone."""
         self._second = second
         self._widen = widen
         self._foresees = foresees
@@ -73,7 +72,7 @@ class CascadeDrafter:
         if self._widen is None:
             bridge = self._second.propose(context).cut(context.budget)
             return self._joined(context.committed, bridge, context.budget)
-        wide = self._widen(context, LEAST)
+        wide = self._widen(context)
         chain = self._joined(context.committed, tree.first_path(wide), context.budget)
         return tree.merge([chain, wide]).cut(context.budget)
 

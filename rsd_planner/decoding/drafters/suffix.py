@@ -71,7 +71,7 @@ class SuffixDrafter:
         tokens = self._continue(context.committed, context.budget)
         return Draft(tokens, (SpanSource.LOOKUP,) * len(tokens))
 
-    def alternatives(self, context: DraftContext, least: float) -> Draft:
+    def alternatives(self, context: DraftContext, least: float = UNLIKELY) -> Draft:
         """All continuations whose chance is `least` or more as one tree, the likeliest first.
 
         A token's chance is its share times that of the token before (EAGLE-2, arXiv 2406.16858).

@@ -28,6 +28,7 @@ from rsd_planner.commands._soak_measures import (
     Sample,
     Usage,
     growth_rows,
+    overhead_rows,
     plan_rows,
     usage_of,
 )
@@ -290,6 +291,7 @@ def test_a_worker_that_ended_by_itself_is_no_kill() -> None:
         (["--fuzz", "0"], "--fuzz is 0"),
         (["--starts", "0"], "--starts is 0"),
         (["--minutes", "0"], "--minutes is 0"),
+        (["--fuzz", "9", "--raw", "64x32"], "without --raw"),
         (["--minutes", "1", "--kill-worker-every", "40"], "half of --minutes"),
     ],
 )
@@ -304,8 +306,23 @@ def test_a_node_that_is_named_otherwise_gets_its_parameters(tmp_path: Path) -> N
     started: list[list[str]] = []
     children = SimpleNamespace(start=lambda name, command: started.append(command))
     asked = argparse.Namespace(
-        camera="front_wide", period=0.1, deadline=0.5, model="", stand_in=True, slack=1.0
+        camera="front_wide", period=0.1, deadline=0.5, model="", stand_in=True, slack=1.0, raw=None
     )
     Soak(asked, children, tmp_path, None).start_node("/another")  # type: ignore[arg-type]
     assert "__node:=another" in started[0]
     assert "/another:" in (tmp_path / "parameters.yaml").read_text()
+
+
+@pytest.mark.parametrize("size", ["1080p", "1920", "0x9", "x", "-4x-5", "99999x99999"])
+def test_a_size_that_is_none_is_refused(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["soak", f"--raw={size}"])
+    assert "give one like 1920x1080" in capsys.readouterr().err
+
+
+def test_the_share_of_the_node_is_bounded_where_large_pictures_were_sent() -> None:
+    told = {"overhead_ms_p50": "3.25", "overhead_ms_p99": "7.5", "ticks_measured": "512"}
+    assert [row.passed for row in overhead_rows(told, 5.0)] == [True, False]
+    assert [row.value for row in overhead_rows(told, None)] == [3.25, 7.5]
+    assert all(row.passed for row in overhead_rows(told, None))
+    assert not overhead_rows({}, None)[0].passed  # nothing heard is no good news

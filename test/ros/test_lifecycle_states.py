@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import LOAD_S
 from test_config import write_checkpoint
 
 pytest.importorskip("rclpy")
@@ -316,27 +315,6 @@ def test_get_state_answers_while_every_camera_is_busy(node: Harness) -> None:
     hurt(node)
     assert node.trigger(CLEANUP)
     assert node.set_parameter("optional_cameras", [""]).successful
-
-
-def test_signals_while_the_model_loads_end_node_and_worker(
-    start: Callable[..., Harness], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(LOAD_S, "60")
-    node = start()
-    assert node.trigger(CONFIGURE)
-    assert node.trigger(ACTIVATE)
-    pid = node.worker_pid()
-    began = time.monotonic()
-    node.process.send_signal(signal.SIGINT)
-    assert node.process.wait(20.0 * crowding()) == 0, node.explain()
-    assert time.monotonic() - began < 4.0 * crowding()
-    # It ends by itself once the node has gone; while its interpreter starts, from a disk that
-    # may be slow, it cannot know yet.
-    end = time.monotonic() + 20.0 * crowding()
-    while alive(pid):
-        about = [Path(f"/proc/{pid}/{name}") for name in ("cmdline", "status")]
-        assert time.monotonic() < end, [file.read_text() for file in about]
-        time.sleep(0.02)
 
 
 def ask(node: Harness, number: int) -> Any:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -297,3 +298,23 @@ def test_signals_end_node_and_worker_in_time(start: Start, number: signal.Signal
     assert time.monotonic() - began < 4.0 * crowding()
     assert not alive(pid)
     assert "Traceback" not in node.log.read_text()
+
+
+def test_a_signal_while_the_model_loads_ends_node_and_worker(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(LOAD_S, "60")
+    node = start()
+    assert node.transition("configure")
+    assert node.transition("activate")
+    pid = node.worker_pid()
+    began = time.monotonic()
+    node.process.send_signal(signal.SIGINT)
+    assert node.process.wait(20.0 * crowding()) == 0, node.explain()
+    assert time.monotonic() - began < 4.0 * crowding()
+    # It ends by itself once the node has gone; while its interpreter starts, from a disk that
+    # may be slow, it cannot know yet.
+    end = time.monotonic() + 20.0 * crowding()
+    while alive(pid):
+        assert time.monotonic() < end, Path(f"/proc/{pid}/cmdline").read_text()
+        time.sleep(0.02)

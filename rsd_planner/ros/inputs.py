@@ -21,7 +21,6 @@ from rsd_planner.planning.pictures import PackedFrame, packed_picture, raw_to_rg
 from rsd_planner.ros import qos
 from rsd_planner.ros.conversions import camera_model_of, ego_state_of, stamp_ns
 from rsd_planner.ros.frames import BaseFrame
-from rsd_planner.ros.wire import raw_picture
 from rsd_planner.types import CameraModel, Frame
 from rsd_planner.worker.session import PlanningSession
 
@@ -86,7 +85,7 @@ class Inputs:
                 self.camera_models[camera] = model
 
         self.topics[camera] = self._subscribe(
-            kind, topic, camera, on_picture, qos.camera_qos(), group, raw=not compressed
+            kind, topic, camera, on_picture, qos.camera_qos(), group
         )
         self._subscribe(
             CameraInfo, f"{base}/camera_info", f"{camera}.info", on_info, qos.camera_qos(), group
@@ -100,9 +99,7 @@ class Inputs:
         callback: Callable[[Any], None],
         profile: Any,
         group: MutuallyExclusiveCallbackGroup,
-        raw: bool = False,
     ) -> str:
-        """With `raw`, the callback gets the message's bytes."""
         resolved: str = self._node.resolve_topic_name(topic)
 
         def guarded(message: Any) -> None:
@@ -119,7 +116,7 @@ class Inputs:
             for _ in range(profile.depth):
                 try:
                     with handle:
-                        taken = handle.take_message(kind, raw)
+                        taken = handle.take_message(kind, False)
                 except InvalidHandle:  # a transition has just taken the subscription away
                     return
                 if taken is None:
@@ -132,21 +129,26 @@ class Inputs:
             drained,
             profile,
             callback_group=group,
-            raw=raw,
             **qos.subscription_options(resolved, self._complain),
         )
         self._subscriptions.append(subscription)
         return resolved
 
     def _on_picture(self, camera: str, message: Any) -> None:
+        stamp = stamp_ns(message.header.stamp)
         if self._settings.camera_compressed:
-            packed = packed_picture(message.data, message.format, self._enough_px)
-            self._session.add_frame(PackedFrame(camera, stamp_ns(message.header.stamp), packed))
+            picture = packed_picture(message.data, message.format, self._enough_px)
+            self._session.add_frame(PackedFrame(camera, stamp, picture))
             return
-        raw = raw_picture(message)
-        size = (raw.height, raw.width, raw.step)
-        image = raw_to_rgb(raw.data, raw.encoding, *size, self._enough_px)
-        self._session.add_frame(Frame(camera, raw.stamp_ns, image))
+        image = raw_to_rgb(
+            message.data,
+            message.encoding,
+            message.height,
+            message.width,
+            message.step,
+            self._enough_px,
+        )
+        self._session.add_frame(Frame(camera, stamp, image))
 
     def _on_odometry(self, message: Odometry) -> None:
         base = self._base.pose_in(message.child_frame_id)

@@ -1,8 +1,6 @@
-"""Bytes of trajectories and pictures are those that rclpy makes, and damage is refused."""
+"""The bytes of a trajectory are those that rclpy would make of the message."""
 
 from __future__ import annotations
-
-import contextlib
 
 import numpy as np
 import pytest
@@ -15,13 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rclpy.serialization import deserialize_message, serialize_message
 from rsd_planner.msg import PlannedTrajectory, TrajectoryPoint
-from sensor_msgs.msg import Image
 
 from rsd_planner.planning.fallback import Followable
 from rsd_planner.planning.path import TimedPath
-from rsd_planner.planning.pictures import PictureError
 from rsd_planner.ros.conversions import trajectory_header
-from rsd_planner.ros.wire import POINT, _read_by_rclpy, raw_picture, serialized_trajectory
+from rsd_planner.ros.wire import POINT, serialized_trajectory
 from rsd_planner.types import PlanSource
 
 NS = 1_000_000_000
@@ -82,46 +78,3 @@ def test_bytes_are_those_of_rclpy(points: int, seed: int, frame_id: str) -> None
     assert deserialize_message(data, PlannedTrajectory) == deserialize_message(
         theirs, PlannedTrajectory
     )
-
-
-TEXTS = st.text("odm_/é8rgb", max_size=20)
-UNSIGNED = st.integers(0, 2**32 - 1)
-
-
-def image(frame_id: str, encoding: str, numbers: list[int], data: bytes) -> Image:
-    made = Image(height=numbers[0], width=numbers[1], step=numbers[2], encoding=encoding)
-    made.header.stamp.sec, made.header.stamp.nanosec = numbers[3] - 2**31, numbers[4]
-    made.header.frame_id, made.is_bigendian = frame_id, numbers[4] % 256
-    made.data = data
-    return made
-
-
-@given(TEXTS, TEXTS, st.lists(UNSIGNED, min_size=5, max_size=5), st.binary(max_size=50))
-def test_a_picture_is_read_as_rclpy_reads_it(
-    frame_id: str, encoding: str, numbers: list[int], data: bytes
-) -> None:
-    made = image(frame_id, encoding, numbers, data)
-    wire = bytes(serialize_message(made))
-    for found in (raw_picture(wire), _read_by_rclpy(wire)):
-        assert found.stamp_ns == (numbers[3] - 2**31) * NS + numbers[4]
-        assert [found.height, found.width, found.step] == numbers[:3]
-        assert (found.encoding, bytes(found.data)) == (encoding, data)
-
-
-@given(st.binary(max_size=120), st.integers(0, 120), st.binary(max_size=8))
-def test_damaged_pictures_are_refused_and_nothing_else_is_raised(
-    noise: bytes, at: int, flipped: bytes
-) -> None:
-    wire = bytes(serialize_message(image("camera", "rgb8", [2, 3, 9, 7, 8], bytes(range(18)))))
-    damaged = [b"\0\1\0\0" + noise, wire[:at], wire[:at] + flipped + wire[at + len(flipped) :]]
-    for message in damaged:
-        with contextlib.suppress(PictureError):
-            found = raw_picture(message)
-            assert len(found.data) <= len(message)
-    with pytest.raises(PictureError, match="cut|damaged"):
-        raw_picture(wire[: len(wire) - 1 - at % 20])
-
-
-def test_a_message_of_another_byte_order_is_left_to_rclpy() -> None:
-    with pytest.raises(PictureError, match="damaged"):
-        raw_picture(b"\0\0\0\0" + b"\xff" * 40)

@@ -329,8 +329,9 @@ def _first_model(rig: Any, since_s: float) -> float | None:
 
 def _saw_nothing_of_it(trajectory: Any, began_ns: int) -> bool:
     """Whether it is the model's answer to a tick that was under way when the fault began."""
-    stamp = trajectory.header.stamp
-    return bool(trajectory.source == 0 and stamp.sec * 10**9 + stamp.nanosec < began_ns)
+    from rsd_planner.ros.conversions import stamp_ns
+
+    return bool(trajectory.source == 0 and stamp_ns(trajectory.header.stamp) < began_ns)
 
 
 def _is_finite(trajectory: Any) -> bool:

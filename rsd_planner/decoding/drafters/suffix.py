@@ -81,13 +81,10 @@ class SuffixDrafter:
         open_ends: list[tuple[float, int, int, int, _Place]] = []  # −chance, number, parent, token
 
         def offer(parent: int, chance: float, place: _Place) -> None:
-            weights = place.weights()
-            everything = sum(weights.values())
-            for token, weight in weights.items():
-                here = chance * weight / everything
-                if here >= least:
+            for token, share in place.shares().items():
+                if chance * share >= least:
                     number = len(tokens) * VOCABULARY + token  # no two ends compare their places
-                    heappush(open_ends, (-here, number, parent, token, place))
+                    heappush(open_ends, (-chance * share, number, parent, token, place))
 
         offer(-1, 1.0, _Place.of(self._recent, self._learned, context.committed))
         while open_ends and len(tokens) < context.budget:
@@ -191,11 +188,11 @@ class _Place:
 
     def shares(self) -> Mapping[int, float]:
         """What may come next, with its share; empty where nothing is known."""
-        weights = self.weights()
+        weights = self._weights()
         everything = sum(weights.values())
         return {token: weight / everything for token, weight in weights.items()}
 
-    def weights(self) -> dict[int, float]:
+    def _weights(self) -> dict[int, float]:
         """What may come next, and how much speaks for it; empty where nothing is known."""
         recent, learned = self._recent, self._learned
         weights, usual = dict(recent.following(self._text)), learned.following(self._text)

@@ -20,7 +20,7 @@ from rsd_planner.planning.ego_history import yaw_of
 from rsd_planner.planning.path import TURNED_RAD, TimedPath, path_of, turned_rad
 from rsd_planner.types import NANOSECONDS, Decision, EgoState, FinishReason, PlanResult
 
-__all__ = ["PlanFault", "PlanFaultKind", "check_plan", "disagreement"]
+__all__ = ["PlanFault", "PlanFaultKind", "check_plan", "checked_path", "disagreement"]
 
 WINDOW_S = 0.5
 WALKING_MPS = 2.0  # below it, curvature is noise of standing
@@ -61,17 +61,25 @@ def check_plan(
 
     `ego_now` is the newest odometry, which may be later than the plan's t0.
     """
+    return checked_path(result, ego_now, settings)[0]
+
+
+def checked_path(
+    result: PlanResult, ego_now: EgoState | None, settings: PlannerSettings
+) -> tuple[tuple[PlanFault, ...], TimedPath | None]:
+    """As `check_plan`, and the path in the odometry frame, if the plan has one."""
     faults = _check_numbers(result)
     if faults:
-        return faults
+        return faults, None
     path = path_of(result)
     step_s = result.trajectory.step_s
-    return (
+    faults = (
         _check_place(path, ego_now, settings.max_displacement_m)
         + _check_motion(path, step_s)
         + _check_limits(path, step_s, settings)
         + (_check_text(result) if settings.require_agreement else ())
     )
+    return faults, path
 
 
 def disagreement(result: PlanResult) -> str:

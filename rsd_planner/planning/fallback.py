@@ -60,12 +60,12 @@ class Fallback:
         self._last = None
         self.source = None
 
-    def accept(self, result: PlanResult, now_ns: int) -> Followable:
-        """A checked answer of the model becomes the plan to follow.
+    def accept(self, result: PlanResult, now_ns: int, path: TimedPath | None = None) -> Followable:
+        """A checked answer of the model, whose `path` may be known, becomes the plan to follow.
 
         Stamps may run ahead of a lagging clock; the validity never counts from later than now.
         """
-        path = path_of(result)
+        path = path_of(result) if path is None else path
         plan = Followable(
             PlanSource.MODEL,
             result.tick,

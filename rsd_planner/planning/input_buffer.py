@@ -111,6 +111,7 @@ class InputBuffer:
             name: deque(maxlen=MAX_FRAMES) for name in settings.all_cameras
         }
         self._states = OdometryRing(MAX_STATES)
+        self._foreseen: tuple[int, EgoHistory | None] | None = None
         self._now_ns = 0
 
     # -- messages in ------------------------------------------------------------------
@@ -131,6 +132,7 @@ class InputBuffer:
         if verdict is Verdict.ACCEPTED:
             ring.append(frame)
             self._forget_frames(ring, now_ns)
+            self._foresee()
         return self._streams[frame.camera].note(verdict, frame.stamp_ns)
 
     def drop_frame(self, camera: str, stamp_ns: int, why: str) -> None:
@@ -158,12 +160,15 @@ class InputBuffer:
         newest = self._states.newest
         if newest is not None and self._is_relic(newest.stamp_ns, state.stamp_ns, now_ns):
             self._states.forget_after(state.stamp_ns)
+            self._foreseen = None
         verdict, why = self._check_state(state, now_ns, frame_id, child_frame_id)
         if verdict.ok:
             unit = state.orientation_xyzw / float(np.linalg.norm(state.orientation_xyzw))
             if verdict is Verdict.POSE_JUMP:
                 self._states.clear()
+                self._foreseen = None
             self._states.append(replace(state, orientation_xyzw=unit))
+            self._foresee()
             self.odometry_frame = self.odometry_frame or frame_id
             self._child_frame = self._child_frame or child_frame_id
         return self._streams["odometry"].note(verdict, state.stamp_ns, why)
@@ -180,6 +185,7 @@ class InputBuffer:
         """Forgets all messages, not the counts."""
         self.epoch += 1
         self._now_ns = 0
+        self._foreseen = None
         self._states.clear()
         for ring in self._frames.values():
             ring.clear()
@@ -299,7 +305,19 @@ class InputBuffer:
             chosen.append(min(fitting, key=lambda f: (abs(f.stamp_ns - instant_ns), f.stamp_ns)))
         return chosen
 
+    def _foresee(self) -> None:
+        """Has the history ready when the tick comes that would have to wait for it: what comes
+        later changes nothing up to t0."""
+        t0_ns = self._newest_common_instant()
+        if t0_ns is not None and (self._foreseen is None or self._foreseen[0] != t0_ns):
+            self._foreseen = (t0_ns, self._history_at(t0_ns))
+
     def _history(self, t0_ns: int) -> EgoHistory | None:
+        if self._foreseen is not None and self._foreseen[0] == t0_ns:
+            return self._foreseen[1]
+        return self._history_at(t0_ns)
+
+    def _history_at(self, t0_ns: int) -> EgoHistory | None:
         need = self.requirements
         span_ns = round((need.history_steps * need.history_step_s + 1.0) * NANOSECONDS)
         track = self._states.track_since(t0_ns - span_ns)

@@ -18,6 +18,8 @@ from weakref import WeakKeyDictionary
 
 from rclpy.executors import MultiThreadedExecutor
 
+from rsd_planner.ros.lean_images import taker_of
+
 __all__ = ["PatientExecutor"]
 
 YIELD_S = 0.0002  # lets a thread of the pool have the interpreter's lock
@@ -62,3 +64,6 @@ class PatientExecutor(MultiThreadedExecutor):
                 self._submitted[work[0]] = now_s
                 return work
             time.sleep(YIELD_S)
+
+    def _take_subscription(self, subscription: Any) -> Any:
+        return super()._take_subscription(taker_of(subscription))

@@ -21,6 +21,7 @@ from rsd_planner.planning.pictures import PackedFrame, packed_picture, raw_to_rg
 from rsd_planner.ros import qos
 from rsd_planner.ros.conversions import camera_model_of, ego_state_of, stamp_ns
 from rsd_planner.ros.frames import BaseFrame
+from rsd_planner.ros.lean_images import make_lean, taker_of
 from rsd_planner.types import CameraModel, Frame
 from rsd_planner.worker.session import PlanningSession
 
@@ -112,7 +113,7 @@ class Inputs:
             # The executor rebuilds its wait set for every message; on a crowded machine fast
             # odometry would queue up and be seconds old. So one turn takes all that is there.
             guarded(message)
-            handle = subscription.handle
+            handle = taker_of(subscription).handle
             for _ in range(profile.depth):
                 try:
                     with handle:
@@ -131,6 +132,8 @@ class Inputs:
             callback_group=group,
             **qos.subscription_options(resolved, self._complain),
         )
+        if kind is Image:
+            make_lean(subscription)
         self._subscriptions.append(subscription)
         return resolved
 

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 from rsd_planner.config import ModelRequirements, PlannerSettings
-from rsd_planner.planning.checks import check_plan
+from rsd_planner.planning.checks import checked_path
 from rsd_planner.planning.fallback import Fallback, Followable
 from rsd_planner.planning.input_buffer import InputBuffer, InputHealth, NotReady
 from rsd_planner.planning.input_checks import Verdict
@@ -223,7 +223,7 @@ class PlanningSession:
 
     def _take_plan(self, answer: Answer, result: PlanResult, now_ns: int) -> None:
         self._model = self._model.after(result, answer.plan_ms)
-        faults = check_plan(result, self._buffer.newest_state, self.settings)
+        faults, path = checked_path(result, self._buffer.newest_state, self.settings)
         age_s = (now_ns - result.t0_ns) / 1e9
         if faults:
             self._counts.rejected += 1
@@ -238,7 +238,7 @@ class PlanningSession:
             self._missing = result.missing
             self._counts.plan_tick = result.tick
             self._plan_t0_ns = result.t0_ns
-            followable = self._fallback.accept(result, now_ns)
+            followable = self._fallback.accept(result, now_ns, path)
             frame_id = self._buffer.odometry_frame
             output = TickOutput(followable, result, frame_id, self._picture)
             self._publish(output)

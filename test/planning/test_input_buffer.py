@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import time
 
 import numpy as np
@@ -230,10 +231,10 @@ def test_skewed_cameras_do_not_freeze_t0_unseen() -> None:
 
 def test_the_observation_is_that_of_a_track_of_plain_states() -> None:
     buffer = InputBuffer(PlannerSettings.from_mapping({}), ModelRequirements())
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     states = []
     for stamp in range(START_NS, START_NS + 70 * NANOSECONDS, 20 * MS):  # the ring wraps
-        jittered = stamp + int(random.integers(0, 9 * MS))
+        jittered = stamp + int(rng.integers(0, 9 * MS))
         made = state_at(jittered)
         q = made.orientation_xyzw / np.linalg.norm(made.orientation_xyzw)
         states.append(dataclasses.replace(made, orientation_xyzw=q))
@@ -257,6 +258,32 @@ def test_a_snapshot_costs_little() -> None:
         buffer.snapshot(now, tick)
         took_ms.append(1e3 * (time.perf_counter() - began))
     assert min(took_ms) < 0.4
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_history_made_ahead_is_the_one_that_the_tick_would_make(seed: int) -> None:
+    rng = random.Random(seed)
+    buffer = InputBuffer(PlannerSettings.from_mapping({}), ModelRequirements())
+    stamp, compared = START_NS, 0
+    for _ in range(800):
+        stamp += (300 if rng.random() < 0.01 else 20) * MS
+        odd = rng.random()
+        if odd < 0.01:
+            stamp -= rng.choice([100, 900]) * MS  # out of order, or time went back
+        state = state_at(stamp)
+        if odd > 0.995:  # a jump of the pose
+            state = dataclasses.replace(state, position_m=state.position_m + 50.0)
+        buffer.add_state(state, stamp, "odom")
+        if rng.random() < 0.3:
+            buffer.add_frame(picture("front_wide", stamp - rng.randint(0, 50) * MS), stamp)
+        found = buffer.snapshot(stamp, 1)
+        if isinstance(found, Observation):
+            anew = buffer._history_at(found.t0_ns)
+            assert anew is not None
+            assert np.array_equal(found.history.position_m, anew.position_m)
+            assert np.array_equal(found.history.rotation, anew.rotation)
+            compared += 1
+    assert compared > 20
 
 
 @settings(max_examples=25, deadline=None)

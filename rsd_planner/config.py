@@ -134,12 +134,6 @@ class PlannerSettings:
         unit="s", low=0.2, high=600.0, dynamic=True,
     )  # fmt: skip
 
-    real_time_priority: int = _setting(
-        0, "int", "Of the node (SCHED_RR), where the system permits it, so that no other process "
-        "holds up a tick; 0 shares the cores as usual. The worker never has it.",
-        low=0, high=99,
-    )  # fmt: skip
-
     # decoding
     drafter: str = _setting(
         "cascade", "str", "Who drafts the reasoning; 'none' decodes plainly.",

@@ -67,13 +67,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WxH",
         help="raw pictures of this size, not the recorded JPEG; bounds the node's own share",
     )
-    add(
-        "--real-time",
-        type=int,
-        default=0,
-        metavar="N",
-        help="the node's real_time_priority (%(default)s: none)",
-    )
     add("--seed", type=int, default=0, help="seed of the malformed messages (%(default)s)")
     add("--bag", type=Path, help="the drive that is repeated (the bundled bag)")
     add("--camera", default="front_wide", help="camera in the bag (%(default)s)")
@@ -158,7 +151,7 @@ class Soak:
         from rsd_planner.commands._soak_hearing import Hearing
         from rsd_planner.commands._soak_starts import run_starts
         from rsd_planner.ros.soak_rig import SoakRig
-        from rsd_planner.worker.scheduling import let_others_in
+        from rsd_planner.worker.server import let_others_in
 
         if self.arguments.starts is not None:
             with _progress() as bar:
@@ -186,7 +179,6 @@ class Soak:
             "period_s": asked.period,
             "deadline_s": asked.deadline,
             "worker_start_timeout_s": _LOAD_S * asked.slack,
-            "real_time_priority": asked.real_time,
         }
         if asked.model:
             values["model_path"] = asked.model

@@ -11,7 +11,6 @@ from rsd_planner.msg import InputStatus, PlannerStatus
 from rsd_planner.ros.conversions import time_message
 from rsd_planner.worker.client import WorkerPhase
 from rsd_planner.worker.health import PlannerState, SessionHealth, percentile
-from rsd_planner.worker.scheduling import real_time_priority
 
 __all__ = ["diagnostics_message", "fingerprint", "status_message"]
 
@@ -181,7 +180,6 @@ def _timing(name: str, health: SessionHealth) -> DiagnosticStatus:
         "overhead_ms_p50": percentile(health.overhead_ms, 0.5),
         "overhead_ms_p99": percentile(health.overhead_ms, 0.99),
         "ticks_measured": len(health.tick_ms),
-        "real_time_priority": real_time_priority(),
     }
     text = f"{values['tick_ms_p50']:.0f} ms a tick"
     return _status(f"{name}: timing", OK, text, values)

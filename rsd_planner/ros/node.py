@@ -42,7 +42,6 @@ from rsd_planner.ros.outputs import Outputs
 from rsd_planner.ros.parameters import SettingsParameters
 from rsd_planner.types import NANOSECONDS, PlanSource
 from rsd_planner.worker.health import PlannerState
-from rsd_planner.worker.scheduling import take_precedence
 from rsd_planner.worker.session import PlanningSession, TickOutput
 
 __all__ = ["PlannerNode", "main"]
@@ -80,8 +79,6 @@ def _logged(transition: Transition) -> Transition:
 class PlannerNode(LifecycleNodeMixin, Node):
     """See DESIGN §6 for topics, states and transitions."""
 
-    owns_process = False  # no other node's threads are touched when real_time_priority is set
-
     def __init__(self, **arguments: object) -> None:
         Node.__init__(self, "rsd_planner", **arguments)
         # Reentrant, so that get_state answers while a transition runs.
@@ -97,7 +94,6 @@ class PlannerNode(LifecycleNodeMixin, Node):
         self._without_session = NOT_CONFIGURED  # what the status says then
         self._complaints: dict[str, None] = {}  # mismatched QoS, in order
         self._complaints_lock = threading.Lock()
-        self._priority = 0  # of this process, as far as this node gave it one
         self._watched_ns = 0
         self._published = (0, "")
         self._published_s = 0.0
@@ -194,7 +190,6 @@ class PlannerNode(LifecycleNodeMixin, Node):
                 f"worker_python '{python}' is no executable; give the path of a Python with "
                 "torch (`ros2 run rsd_planner setup_worker` makes one)."
             )
-        self._take_precedence(settings.real_time_priority)
         self._settings = settings
         self._session = PlanningSession(
             settings,
@@ -214,14 +209,6 @@ class PlannerNode(LifecycleNodeMixin, Node):
             f"model {settings.model_path} on {settings.device}, drafter {settings.drafter}, "
             f"cameras {', '.join(settings.all_cameras)}; the model is loading"
         )
-
-    def _take_precedence(self, priority: int) -> None:
-        if self.owns_process and priority != self._priority:
-            refused = take_precedence(priority)
-            if refused:
-                self._complain(refused)
-            else:
-                self._priority = priority
 
     def _stop_ticks(self) -> None:
         timer, self._tick_timer = self._tick_timer, None
@@ -371,7 +358,6 @@ def main(arguments: list[str] | None = None) -> int:
     cv2.setNumThreads(1)  # its threads would wait for cores that the model holds
     rclpy.init(args=arguments)
     node = PlannerNode()
-    node.owns_process = True
     # What was made until now lives for ever; collecting it again and again costs 10 ms a time.
     gc.collect()
     gc.freeze()

@@ -26,7 +26,6 @@ from rsd_planner.config import PlannerSettings
 from rsd_planner.planning.pictures import PackedFrame
 from rsd_planner.types import Frame
 from rsd_planner.worker import protocol
-from rsd_planner.worker.scheduling import as_others, real_time_priority
 
 __all__ = ["FrameMemory", "WorkerProcess"]
 
@@ -112,19 +111,16 @@ class WorkerProcess:
         command = [python, "-m", "rsd_planner.worker.server"]
         command += ["--channel", str(theirs.fileno()), "--memory", str(self.memory.fd)]
         command += ["--parent", str(os.getpid())] + ["--standby"] * standby
-        # A node with precedence cannot be held up by the worker: that may then take its turn.
-        command += ["--yielding"] * (real_time_priority() == 0)
         try:
-            with as_others():
-                self._process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
-                    pass_fds=(theirs.fileno(), self.memory.fd),
-                    env=_environment(python, settings.worker_threads, self._package_root(python)),
-                    start_new_session=True,
-                )
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=(theirs.fileno(), self.memory.fd),
+                env=_environment(python, settings.worker_threads, self._package_root(python)),
+                start_new_session=True,
+            )
         except BaseException:
             self.channel.close()
             raise

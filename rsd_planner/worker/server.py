@@ -29,9 +29,8 @@ from rsd_planner.config import PlannerSettings
 from rsd_planner.planning.pictures import PackedFrame, PictureError
 from rsd_planner.types import Frame, Observation, PlanResult
 from rsd_planner.worker import protocol
-from rsd_planner.worker.scheduling import let_others_in
 
-__all__ = ["Server", "main"]
+__all__ = ["Server", "let_others_in", "main"]
 
 HEARTBEAT_S = 0.25
 PR_SET_PDEATHSIG = 1
@@ -204,6 +203,17 @@ def _build_planner(settings: PlannerSettings) -> PlannerLike:
     return build_planner(settings)
 
 
+def let_others_in() -> None:
+    """Not to take the core from the node, which in that moment asks or publishes.
+
+    It needs no privilege, costs no throughput, and ends what the default policy does: a task
+    that has slept preempts the one that woke it.
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
 def _end_with(parent: int) -> None:
     """Has the kernel kill this process when its parent dies, even while it is stopped."""
     if sys.platform == "linux":
@@ -227,14 +237,12 @@ def main(
     parser.add_argument("--memory", type=int, required=True, help="inherited anonymous memory")
     parser.add_argument("--parent", type=int, default=0, help="process id of the client")
     parser.add_argument("--standby", action="store_true", help="prepare before orders come")
-    parser.add_argument("--yielding", action="store_true", help="others first on a core")
     options = parser.parse_args(arguments)
     # Ctrl-C reaches the whole foreground group; the node decides when the worker ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if options.parent:
         _end_with(options.parent)
-    if options.yielding:
-        let_others_in()
+    let_others_in()
     os.dup2(2, 1)  # what libraries print belongs with the errors
     channel = socket.socket(fileno=options.channel)
     try:

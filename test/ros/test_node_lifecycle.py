@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -222,21 +221,6 @@ def test_jpeg_pictures_are_decoded(start: Start) -> None:
     node._run(lambda: node._every(10.0, send))
     node.wait(lambda: node.newest("reasoning") is not None)
     assert "[90, 90, 90, 90]" in node.newest("reasoning").text
-
-
-def test_a_real_time_priority_is_the_nodes_and_not_the_workers(start: Start) -> None:
-    node = start(real_time_priority=2)
-    node.start_planning()
-    node.wait(lambda: "real_time_priority" in node.diagnostic("timing"))
-
-    def priorities(process: int) -> set[int]:
-        threads = os.listdir(f"/proc/{process}/task")
-        return {os.sched_getparam(int(thread)).sched_priority for thread in threads}
-
-    has = int(node.diagnostic("timing")["real_time_priority"])
-    assert has == 2 or "no real-time priority 2" in node.reasons()
-    assert priorities(node.process.pid) == {has}
-    assert priorities(int(node.diagnostic("worker")["pid"])) == {0}
 
 
 def test_dry_run_keeps_off_the_real_topics(start: Start) -> None:

@@ -31,6 +31,7 @@ RSS_GROWTH = 0.05
 MODEL_SHARE = 0.99
 LONGEST_WINDOW_S = 60.0
 MORE_DESCRIPTORS, MORE_THREADS = 2, 2  # what comes and goes, such as a file that is being read
+STANDBY_DESCRIPTORS = 4  # after a kill there is none for a while
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,11 @@ def growth_rows(samples: Sequence[Sample], settled_s: float, *, same_worker: boo
     span_s = min(LONGEST_WINDOW_S, (later[-1].at_s - settled_s) / 4)
     first = [one for one in later if one.at_s <= settled_s + span_s]
     last = [one for one in later if one.at_s >= later[-1].at_s - span_s]
-    rows = _process_rows("node", [one.node for one in first], [one.node for one in last])
+    more = MORE_DESCRIPTORS + (0 if same_worker else STANDBY_DESCRIPTORS)
+    rows = _process_rows("node", [one.node for one in first], [one.node for one in last], more)
     if same_worker:
         before, after = ([o.worker for o in some if o.worker] for some in (first, last))
-        rows += _process_rows("worker", before, after)
+        rows += _process_rows("worker", before, after, MORE_DESCRIPTORS)
     files = [_median(some, lambda one: one.shared_files) for some in (first, last)]
     memory = [_median(some, lambda one: one.shared_mb) for some in (first, last)]
     rows.append(Row("shared memory", memory[1], None, "MB", True, f"{memory[0]:.1f} MB before"))
@@ -118,7 +120,9 @@ def growth_rows(samples: Sequence[Sample], settled_s: float, *, same_worker: boo
     return rows
 
 
-def _process_rows(name: str, before: Sequence[Usage], after: Sequence[Usage]) -> list[Row]:
+def _process_rows(
+    name: str, before: Sequence[Usage], after: Sequence[Usage], more_descriptors: int
+) -> list[Row]:
     if not before or not after:
         return [Row(f"{name} samples", 0, 1, "", False, "it was not there")]
     old, new = (_median(some, lambda one: one.rss_mb) for some in (before, after))
@@ -129,7 +133,7 @@ def _process_rows(name: str, before: Sequence[Usage], after: Sequence[Usage]) ->
         bounded(
             f"{name} memory growth", growth, 100 * RSS_GROWTH, "%", f"{old:.1f} → {new:.1f} MB"
         ),
-        bounded(f"{name} descriptors", files[1], files[0] + MORE_DESCRIPTORS, "",
+        bounded(f"{name} descriptors", files[1], files[0] + more_descriptors, "",
                 f"{files[0]:.0f} before"),
         bounded(f"{name} threads", threads[1], threads[0] + MORE_THREADS, "",
                 f"{threads[0]:.0f} before"),

@@ -17,6 +17,7 @@ from rsd_planner.decoding.drafters.resources import DrafterResources
 from rsd_planner.decoding.sampling import Sampling
 from rsd_planner.interfaces import Acceptance
 from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint
+from rsd_planner.models.lean_layers import make_lean
 from rsd_planner.models.packed_linear import pack_linears
 from rsd_planner.models.target import VlaTarget
 from rsd_planner.models.trajectory_head import FlowHead
@@ -39,6 +40,8 @@ def build_planner(settings: PlannerSettings) -> Planner:
     checkpoint = load_checkpoint(settings.model_path, settings.device)
     samples = settings.num_samples or int(checkpoint.settings.get("num_samples", 1))
     pack_linears(checkpoint.vla)
+    for stack in (checkpoint.vla.text, checkpoint.vla.expert):
+        make_lean(stack)
     target = VlaTarget(checkpoint.vla, checkpoint.image_processor)
     parts = PlannerParts(
         target=target,

@@ -19,6 +19,7 @@ from rsd_planner.decoding import tree
 from rsd_planner.models.feature_tap import FeatureTap
 from rsd_planner.models.flat_rope import mrope_positions
 from rsd_planner.models.kv_cache import KVCache, PrefixView
+from rsd_planner.models.packed_linear import warm_up_rows
 from rsd_planner.models.vision_batch import BatchedTower
 from rsd_planner.models.vision_cache import VisionCache, VisionFeatures
 from rsd_planner.models.vla import Vla, run_text_stack
@@ -96,6 +97,14 @@ class VlaTarget:
         if any(not 0 <= layer < self.layers for layer in layers):
             raise ValueError(f"a text stack of {self.layers} layers has none of {tuple(layers)}")
         self._tap = FeatureTap(layers) if layers else None
+
+    def warm_up(self, prompt: int, drafted: int) -> None:
+        """Make the kernels of all forwards with up to `drafted` tokens, and so many behind a
+        prompt of `prompt` tokens, before a tick has to wait for them."""
+        some = range(1, drafted + 1)
+        stack, head = self._vla.text, self._vla.vlm.lm_head
+        warm_up_rows(stack, [*(1 + count for count in some), *(prompt + count for count in some)])
+        warm_up_rows(head, [1 + count for count in some])
 
     @torch.inference_mode()
     def encode(self, frames: tuple[Frame, ...]) -> list[VisionFeatures]:

@@ -91,8 +91,9 @@ def _odometry(t: Timing) -> tuple[Fault, ...]:
               t.silent_s, soon, lasts_s=GAP_S),
         Fault(7, "odometry stops", do.silence("odometry"), "odometry: silent", NOTHING,
               t.silent_s, t.new_history_s, hold_s=1.0),
+        # Not hurt by it: what is seen is the first plan for a picture and odometry from then on.
         Fault(8, "odometry at 10 to 100 Hz", do.jittering, r"history is -?0\.[0-9] mm", GOES_ON,
-              now, soon, hold_s=2.0, needs="stand-in"),
+              soon + CAMERA_S, soon, hold_s=2.0, needs="stand-in"),
         Fault(9, "the pose jumps", do.alter("odometry", do.jumped), "odometry: covers|pose jumped",
               STOPPED, now, t.new_history_s),
         Fault(10, "NaN in the odometry", do.alter("odometry", do.not_a_number), "not finite",

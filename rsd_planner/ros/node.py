@@ -246,8 +246,13 @@ class PlannerNode(LifecycleNodeMixin, Node):
         if outputs is not None:
             outputs.publish(output)
 
-    def _tell(self, output: TickOutput) -> None:
-        """Called after `_publish`, in the same thread."""
+    def _tell(self, output: TickOutput | None) -> None:
+        """Called after `_publish`, or with None when nothing is left to follow, in the same
+        thread."""
+        if output is None:
+            self._source = None
+            self._news.trigger()
+            return
         outputs, inputs, settings = self._outputs, self._inputs, self._settings
         if outputs is None or inputs is None or settings is None:
             return
@@ -286,10 +291,11 @@ class PlannerNode(LifecycleNodeMixin, Node):
         )
 
     def _wake_ticks(self, now_ns: int) -> None:
-        """A timer waits for its next time, also when the system's clock was put back by an hour
-        (of simulated time it learns by itself)."""
+        """A timer waits for its next time, also when the system's clock was put back by an hour.
+        (Of simulated time it learns by itself, and another start would only hold it up.)"""
         timer = self._tick_timer
-        if timer is not None and now_ns < self._watched_ns - STEP_BACK_S * NANOSECONDS:
+        back = now_ns < self._watched_ns - STEP_BACK_S * NANOSECONDS
+        if timer is not None and back and not self.get_parameter("use_sim_time").value:
             timer.reset()
         self._watched_ns = now_ns
 

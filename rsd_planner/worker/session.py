@@ -63,9 +63,10 @@ class PlanningSession:
         log: Callable[[str], None] = lambda line: None,
         clock: Callable[[], float] = time.monotonic,
         undisturbed: Callable[[], AbstractContextManager[None]] = nullcontext,
-        tell: Callable[[TickOutput], None] = lambda output: None,
+        tell: Callable[[TickOutput | None], None] = lambda output: None,
     ) -> None:
-        """`publish` gets what is followed; then `tell` gets the same, for who only watches."""
+        """`publish` gets what is followed; then `tell` gets the same, for who only watches, and
+        None when there is nothing to follow any more."""
         self.settings = settings = _with_clean_hint(settings)
         self._undisturbed = undisturbed
         self._publish = publish
@@ -256,11 +257,14 @@ class PlanningSession:
         self._reasons = reasons
         if self._frozen():
             return  # the end of what is published would never come
+        before = self._fallback.source
         followable = self._fallback.decide(self._counts.tick, now_ns, self._buffer.newest_state)
         if followable is not None:
             output = TickOutput(followable, None, self._buffer.odometry_frame)
             self._publish(output)
             self._tell(output)
+        elif before is not None:
+            self._tell(None)
 
     def _notice_epoch(self) -> None:
         """After a jump of time nothing that was planned or asked before it counts."""

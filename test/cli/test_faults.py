@@ -52,7 +52,7 @@ SILENT = {"one camera stops", "all cameras stop", "odometry drops out", "odometr
           "odometry stops while inference hangs",
           "one camera stops and the worker is killed"}  # fmt: skip
 LATER = {"frames out of order", "simulated time freezes", "the worker holds too much memory",
-         "mismatched QoS"}  # fmt: skip
+         "odometry at 10 to 100 Hz", "mismatched QoS"}  # fmt: skip
 UNANSWERED = {"inference past its deadline", "inference hangs", "the worker stands still",
               "a deadline that cannot be met"}  # fmt: skip
 

@@ -76,12 +76,14 @@ class Bench:
         self.now_ns = START_NS
         self.steady_s = 0.0
         self.out: list[TickOutput] = []
+        self.told: list[TickOutput | None] = []
         self.session = PlanningSession(
             PlannerSettings.from_mapping(settings),
             ModelRequirements(),
             self.out.append,
             lambda: self.now_ns,
             clock=lambda: self.steady_s,
+            tell=self.told.append,
         )
         self.client: StandIn = self.session._client  # type: ignore[assignment]
         self.session.activate()

@@ -249,8 +249,22 @@ def test_a_closed_session_keeps_no_picture(bench: Bench) -> None:
     kept = [weakref.ref(frame) for frame in bench.client.asked[-1][0].frames]
     bench.client.asked.clear()
     bench.out.clear()
+    bench.told.clear()
     assert all(ref() is not None for ref in kept)
     bench.session.close(0.0)
     gc.collect()
     assert all(ref() is None for ref in kept)
     assert bench.session.watch().state is PlannerState.WAITING
+
+
+def test_that_nothing_is_left_to_follow_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(monkeypatch)
+    bench.drive(3.0)
+    bench.session.tick()
+    bench.client.answer()
+    assert bench.told == bench.out
+    bench.drive(0.6, odometry=False)  # longer than max_input_age_s
+    for _ in range(3):
+        bench.drive(0.1, odometry=False)
+        bench.session.tick()
+    assert bench.told == [*bench.out, None]

@@ -35,6 +35,7 @@ class OdometryRing:
         self._numbers = np.zeros((2 * capacity, 13))
         self._start = self._end = 0
         self.newest: EgoState | None = None
+        self.cuts = 0  # how often states were taken back
 
     def __len__(self) -> int:
         return self._end - self._start
@@ -56,11 +57,13 @@ class OdometryRing:
 
     def clear(self) -> None:
         """Forgets all."""
+        self.cuts += 1
         self._start = self._end = 0
         self.newest = None
 
     def forget_after(self, stamp_ns: int) -> None:
         """Forgets the states that are newer."""
+        self.cuts += 1
         stamps = self._stamps_ns[self._start : self._end]
         self._end = self._start + int(np.searchsorted(stamps, stamp_ns, side="right"))
         last = self._end - 1

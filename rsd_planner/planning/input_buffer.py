@@ -111,7 +111,7 @@ class InputBuffer:
             name: deque(maxlen=MAX_FRAMES) for name in settings.all_cameras
         }
         self._states = OdometryRing(MAX_STATES)
-        self._foreseen: tuple[int, EgoHistory | None] | None = None
+        self._foreseen: tuple[tuple[int, int], EgoHistory | None] | None = None
         self._now_ns = 0
 
     # -- messages in ------------------------------------------------------------------
@@ -160,13 +160,11 @@ class InputBuffer:
         newest = self._states.newest
         if newest is not None and self._is_relic(newest.stamp_ns, state.stamp_ns, now_ns):
             self._states.forget_after(state.stamp_ns)
-            self._foreseen = None
         verdict, why = self._check_state(state, now_ns, frame_id, child_frame_id)
         if verdict.ok:
             unit = state.orientation_xyzw / float(np.linalg.norm(state.orientation_xyzw))
             if verdict is Verdict.POSE_JUMP:
                 self._states.clear()
-                self._foreseen = None
             self._states.append(replace(state, orientation_xyzw=unit))
             self._foresee()
             self.odometry_frame = self.odometry_frame or frame_id
@@ -185,7 +183,6 @@ class InputBuffer:
         """Forgets all messages, not the counts."""
         self.epoch += 1
         self._now_ns = 0
-        self._foreseen = None
         self._states.clear()
         for ring in self._frames.values():
             ring.clear()
@@ -306,16 +303,16 @@ class InputBuffer:
         return chosen
 
     def _foresee(self) -> None:
-        """Has the history ready when the tick comes that would have to wait for it: what comes
-        later changes nothing up to t0."""
+        """Has the history ready when the tick comes that would have to wait for it."""
         t0_ns = self._newest_common_instant()
-        if t0_ns is not None and (self._foreseen is None or self._foreseen[0] != t0_ns):
-            self._foreseen = (t0_ns, self._history_at(t0_ns))
+        if t0_ns is not None:
+            self._history(t0_ns)
 
     def _history(self, t0_ns: int) -> EgoHistory | None:
-        if self._foreseen is not None and self._foreseen[0] == t0_ns:
-            return self._foreseen[1]
-        return self._history_at(t0_ns)
+        known = t0_ns, self._states.cuts  # what only comes later changes nothing up to t0
+        if self._foreseen is None or self._foreseen[0] != known:
+            self._foreseen = known, self._history_at(t0_ns)
+        return self._foreseen[1]
 
     def _history_at(self, t0_ns: int) -> EgoHistory | None:
         need = self.requirements

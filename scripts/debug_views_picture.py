@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -30,21 +31,22 @@ def listen(demo: subprocess.Popen[bytes]) -> tuple[Any, Any]:
     from sensor_msgs.msg import Image
     from visualization_msgs.msg import MarkerArray
 
+    from rsd_planner.ros.conversions import stamp_ns
+
     rclpy.init()
     node = rclpy.create_node("debug_views_picture")
-    overlays: dict[tuple[int, int], Image] = {}
-    markers: dict[tuple[int, int], MarkerArray] = {}
-
-    def stamp(header: Any) -> tuple[int, int]:
-        return header.stamp.sec, header.stamp.nanosec
-
+    overlays: dict[int, Image] = {}  # by stamp
+    markers: dict[int, MarkerArray] = {}
     node.create_subscription(
-        Image, "/rsd_planner/debug/overlay", lambda m: overlays.update({stamp(m.header): m}), 5
+        Image,
+        "/rsd_planner/debug/overlay",
+        lambda m: overlays.update({stamp_ns(m.header.stamp): m}),
+        5,
     )
     node.create_subscription(
         MarkerArray,
         "/rsd_planner/debug/markers",
-        lambda m: markers.update({stamp(m.markers[0].header): m}),
+        lambda m: markers.update({stamp_ns(m.markers[0].header.stamp): m}),
         5,
     )
     until = time.monotonic() + 120.0
@@ -83,11 +85,7 @@ def from_above(message: Any) -> Any:
     path = np.array([at(point) for point in points], np.int32)
     cv2.polylines(image, [path], False, colour, round(PX_M * line.scale.x), cv2.LINE_AA)
     cv2.circle(image, at(ego), 7, EGO, -1, cv2.LINE_AA)
-    words, rows = text.text.split(), [""]
-    for word in words:
-        if len(rows[-1]) + len(word) > 44:
-            rows.append("")
-        rows[-1] += f"{word} "
+    rows = textwrap.wrap(text.text, 44)
     for number, row in enumerate(rows):
         place = (16, HEIGHT - 38 + 16 * (number + 1 - len(rows)) + 16)
         cv2.putText(image, row, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, EGO, 1, cv2.LINE_AA)

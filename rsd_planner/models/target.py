@@ -98,13 +98,12 @@ class VlaTarget:
             raise ValueError(f"a text stack of {self.layers} layers has none of {tuple(layers)}")
         self._tap = FeatureTap(layers) if layers else None
 
-    def warm_up(self, prompt: int, drafted: int) -> None:
-        """Make the kernels of all forwards with up to `drafted` tokens, and so many behind a
-        prompt of `prompt` tokens, before a tick has to wait for them."""
-        some = range(1, drafted + 1)
-        stack, head = self._vla.text, self._vla.vlm.lm_head
-        warm_up_rows(stack, [*(1 + count for count in some), *(prompt + count for count in some)])
-        warm_up_rows(head, [1 + count for count in some])
+    def warm_up(self, drafted: int) -> None:
+        """Make the kernels of all passes over up to `drafted` tokens before a tick has to wait
+        for them. A prefill makes its own when it first has so many: they hold more memory, and
+        its drafts have fewer lengths."""
+        for module in (self._vla.text, self._vla.vlm.lm_head):
+            warm_up_rows(module, range(2, drafted + 2))
 
     @torch.inference_mode()
     def encode(self, frames: tuple[Frame, ...]) -> list[VisionFeatures]:

@@ -163,7 +163,7 @@ class Planner:
             tokens.append(self._clock() - start)
         self._bare_prefill_ms = 1e3 * statistics.median(prefills)
         self._one_token_ms = 1e3 * statistics.median(tokens)
-        self.parts.target.warm_up(len(prompt.token_ids), self.parts.limits.draft_budget)
+        self.parts.target.warm_up(self.parts.limits.draft_budget)
         self.plan(observation)
         self.reset()
 

@@ -16,6 +16,7 @@ __all__ = ["EXAMPLES", "add_arguments", "run"]
 EXAMPLES = """\
 examples:
   rsd data --drives 600 --out drives/train
+  rsd data --clips --drives 1200 --out drives/train
   rsd data --stills --drives 1000 --first-seed 20000 --out drives/stills
   rsd data --drives 40 --first-seed 100000 --out drives/heldout
 
@@ -30,11 +31,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first-seed", type=int, default=0, help="seeds count up from here")
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
     parser.add_argument("--processes", type=int, default=2, help="how many at once (default 2)")
-    parser.add_argument(
-        "--stills",
-        action="store_true",
-        help="few pictures of each drive, far apart: for perception, not for whole ticks",
+    fewer = parser.add_mutually_exclusive_group()
+    fewer.add_argument(
+        "--clips",
+        dest="kind",
+        action="store_const",
+        const="clips",
+        help="ticks seconds apart, each with its own pictures: more drives in the same time",
     )
+    fewer.add_argument(
+        "--stills",
+        dest="kind",
+        action="store_const",
+        const="stills",
+        help="single pictures far apart: for perception, not for whole ticks",
+    )
+    parser.set_defaults(kind="drives")
     parser.add_argument("--seconds", type=float, default=30.0, help="labelled length (default 30)")
 
 
@@ -54,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             "install the extra with `pip install 'rsd_planner[sim]'`"
         ) from error
     seeds = range(args.first_seed, args.first_seed + args.drives)
-    failed = make_shards(args.out, seeds, args.processes, args.seconds, args.stills)
+    failed = make_shards(args.out, seeds, args.processes, args.seconds, args.kind)
     for seed, what in sorted(failed.items()):
         print(f"seed {seed} was left out: {what}", file=sys.stderr)
     print(f"{args.out / 'README.md'} says what the {args.drives - len(failed)} drives hold")

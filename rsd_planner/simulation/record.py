@@ -23,7 +23,7 @@ from rsd_planner.simulation.labels import image_labels, patch_bits, view_of
 from rsd_planner.simulation.narrator import Narration, Narrator, View
 from rsd_planner.simulation.phrases import Phrases
 from rsd_planner.simulation.scene import Drive, Snapshot
-from rsd_planner.simulation.text_changes import text_statistics
+from rsd_planner.simulation.text_changes import novel_frames, text_statistics
 from rsd_planner.simulation.world import SNAPSHOT_STEP_S, simulate
 from rsd_planner.types import CameraModel, EgoState
 
@@ -36,6 +36,7 @@ __all__ = [
     "RecordedDrive",
     "describe",
     "ego_states",
+    "record_clips",
     "record_drive",
     "record_stills",
     "write_drive",
@@ -45,82 +46,125 @@ LEAD_IN_S = 2.0
 RUN_OUT_S = 7.0
 JPEG_QUALITY = 80
 EGO_RATE_HZ = 50
+_NARRATED_S = 0.2  # between the instants that a narrator is told of
 BAG_START_NS = 1_767_261_600 * 10**9  # a morning in 2026; simulated, so any day will do
 START_NS = 1_000_000_000  # stamps of a drive start here; zero is easily taken for "no stamp"
 
 
 @dataclass(frozen=True)
 class RecordedDrive:
-    """Everything of one drive. Only frames `first` up to `last` (not included) are to be learned:
-    the ones before are their past, and the ego motion goes on for `RUN_OUT_S` after them."""
+    """Everything of one drive. Only `learned` frames are to be learned: the others are their
+    past, and the ego motion goes on for `RUN_OUT_S` after the last."""
 
     drive: Drive
     stamps_ns: NDArray[np.int64]  # (frames,)
     jpegs: tuple[bytes, ...]
-    first: int
-    last: int
+    learned: NDArray[np.bool_]  # (frames,)
     patch_classes: NDArray[np.uint32]  # (frames, 8, 16) bit k: class k has ≥ 3 pixels there
     labels: NDArray[np.float32]  # (frames, len(LABEL_NAMES))
     narrations: tuple[Narration, ...]
     views: tuple[View, ...]  # what the narrator was told
+    novel: NDArray[np.bool_]  # (frames,) within a second after the set of true causes changed
+
+    @property
+    def first(self) -> int:
+        """The first frame to be learned."""
+        return int(np.argmax(self.learned))
 
 
 def record_drive(
     seed: int, duration_s: float = 30.0, fps: int = 10, network: str | None = None
 ) -> RecordedDrive:
     """Simulates, draws and tells one drive of `duration_s` labelled seconds."""
-    drive = simulate(seed, LEAD_IN_S + duration_s + RUN_OUT_S, network)
-    stride = round(1.0 / (SNAPSHOT_STEP_S * fps))
-    shots = drive.snapshots[: _steps(LEAD_IN_S + duration_s) : stride]
-    return _drawn(drive, shots, first=round(LEAD_IN_S * fps))
+    drive, shots = _simulated(seed, duration_s, network, 1.0 / fps)
+    rows = range(len(shots))
+    return _drawn(drive, shots, rows, np.array([r >= round(LEAD_IN_S * fps) for r in rows]))
 
 
 def record_stills(seed: int, duration_s: float = 30.0, network: str | None = None) -> RecordedDrive:
-    """One drive in few pictures: one a second, and two while the expert heeds a hazard."""
-    drive = simulate(seed, LEAD_IN_S + duration_s + RUN_OUT_S, network)
-    labelled = drive.snapshots[_steps(LEAD_IN_S) : _steps(LEAD_IN_S + duration_s)]
-    second, phase = _steps(1.0), seed % _steps(0.5)
-    shots = [
-        shot
-        for step, shot in enumerate(labelled)
-        if step % second == phase or (step % (second // 2) == phase and shot.hazards)
+    """One drive in single pictures, 1.2 s apart, and 0.6 s while the expert heeds a hazard."""
+    return _picked(seed, duration_s, network, every_s=1.2, pictures=1)
+
+
+def record_clips(
+    seed: int, duration_s: float = 30.0, pictures: int = 4, network: str | None = None
+) -> RecordedDrive:
+    """One drive in clips of some pictures, 0.2 s apart; the newest of each is to be learned.
+
+    A clip each two seconds, and each second while the expert heeds a hazard. Texts are those of
+    the whole drive, since the narrator is told of every instant.
+    """
+    return _picked(seed, duration_s, network, every_s=2.0, pictures=pictures)
+
+
+def _picked(
+    seed: int, duration_s: float, network: str | None, every_s: float, pictures: int
+) -> RecordedDrive:
+    drive, instants = _simulated(seed, duration_s, network, _NARRATED_S)
+    every = round(every_s / _NARRATED_S)
+    first = round(LEAD_IN_S / _NARRATED_S) + seed % every
+    newest = [
+        place
+        for place in range(first, len(instants))
+        if (place - first) % every == 0
+        or ((place - first) % (every // 2) == 0 and instants[place].hazards)
     ]
-    return _drawn(drive, shots, first=0)
+    # Clips do not share pictures: each has its own, one behind the other.
+    rows = [place - back for place in newest for back in range(pictures - 1, -1, -1)]
+    learned = np.tile(np.arange(pictures) == pictures - 1, len(newest))
+    return _drawn(drive, instants, rows, learned)
 
 
-def _steps(time_s: float) -> int:
-    return round(time_s / SNAPSHOT_STEP_S)
+def _simulated(
+    seed: int, duration_s: float, network: str | None, step_s: float
+) -> tuple[Drive, Sequence[Snapshot]]:
+    """A drive, and its instants up to the end of what is labelled."""
+    drive = simulate(seed, LEAD_IN_S + duration_s + RUN_OUT_S, network)
+    end = round((LEAD_IN_S + duration_s) / SNAPSHOT_STEP_S)
+    return drive, drive.snapshots[: end : round(step_s / SNAPSHOT_STEP_S)]
 
 
-def _drawn(drive: Drive, shots: Sequence[Snapshot], first: int) -> RecordedDrive:
+def _drawn(
+    drive: Drive,
+    shots: Sequence[Snapshot],
+    rows: Sequence[int],
+    learned: NDArray[np.bool_],
+) -> RecordedDrive:
+    """Tells all shots in order and keeps those of `rows`, of which `learned` are to be learned."""
     start = drive.snapshots[0].time_s
     renderer = CameraRenderer(drive)
     narrator = Narrator(Phrases.of(drive.weather))
-    jpegs, patches, labels, narrations, views = [], [], [], [], []
+    wanted = set(rows)
+    jpegs: dict[int, bytes] = {}
+    patches: dict[int, NDArray[np.uint32]] = {}
+    views, narrations = [], []
     try:
-        for shot in shots:
-            picture = renderer.render(shot)
-            bgr = cv2.cvtColor(picture.image, cv2.COLOR_RGB2BGR)
-            _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-            jpegs.append(jpeg.tobytes())
-            patches.append(patch_bits(picture.classes))
-            view = view_of(drive, shot, picture.classes)
-            labels.append(image_labels(view))
-            views.append(view)
-            narrations.append(narrator.tell(view))
+        for place, shot in enumerate(shots):
+            if place in wanted:
+                picture = renderer.render(shot)
+                classes = picture.classes
+                bgr = cv2.cvtColor(picture.image, cv2.COLOR_RGB2BGR)
+                _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+                jpegs[place], patches[place] = jpeg.tobytes(), patch_bits(classes)
+            else:
+                classes = renderer.classes(shot)
+            views.append(view_of(drive, shot, classes))
+            narrations.append(narrator.tell(views[-1]))
     finally:
         renderer.close()
-    stamps = [START_NS + round((s.time_s - start) * 1e9) for s in shots]
+    stamps = np.array([START_NS + round((s.time_s - start) * 1e9) for s in shots], dtype=np.int64)
+    novel = novel_frames(stamps, [[c.name for c in n.causes] for n in narrations])
+    kept = np.array(rows)
     return RecordedDrive(
         drive,
-        np.array(stamps, dtype=np.int64),
-        tuple(jpegs),
-        first,
-        len(shots),
-        np.stack(patches),
-        np.array(labels, dtype=np.float32),
-        tuple(narrations),
-        tuple(views),
+        stamps[kept],
+        tuple(jpegs[r] for r in rows),
+        learned,
+        np.stack([patches[r] for r in rows]),
+        np.array([image_labels(views[r]) for r in rows], dtype=np.float32),
+        tuple(narrations[r] for r in rows),
+        tuple(views[r] for r in rows),
+        novel[kept],
     )
 
 
@@ -142,10 +186,10 @@ def ego_states(drive: Drive, stamps_ns: NDArray[np.int64]) -> list[EgoState]:
 
 def describe(recorded: RecordedDrive, rate_hz: int = 5) -> str:
     """What a drive holds, in lines for its card: counts of decisions and texts at a rate."""
-    frames = recorded.last - recorded.first
+    frames = len(recorded.stamps_ns) - recorded.first
     seconds = (recorded.stamps_ns[-1] - recorded.stamps_ns[recorded.first]) * 1e-9
     stride = max(1, round((frames - 1) / seconds / rate_hz))
-    told = recorded.narrations[recorded.first : recorded.last : stride]
+    told = recorded.narrations[recorded.first :: stride]
     return "\n".join(
         (
             f"seed {recorded.drive.seed}, network {recorded.drive.network}, "
@@ -188,8 +232,8 @@ def write_drive(recorded: RecordedDrive, sink: DriveSink) -> None:
     camera = front_wide_camera(recorded.drive.mount)
     frame_id = f"camera_{CAMERA_NAME}_optical"
     topic = f"/camera/{CAMERA_NAME}"
-    frames = range(recorded.first, recorded.last)
-    begin, end = recorded.stamps_ns[recorded.first], recorded.stamps_ns[recorded.last - 1]
+    frames = range(recorded.first, len(recorded.stamps_ns))
+    begin, end = recorded.stamps_ns[recorded.first], recorded.stamps_ns[-1]
 
     def jitter(count: int) -> NDArray[np.int64]:
         return np.clip(rng.normal(0, 0.7e6, count), -2e6, 2e6).astype(np.int64)

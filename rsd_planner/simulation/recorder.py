@@ -21,6 +21,7 @@ __all__ = ["Recorder"]
 
 _SNAPSHOT_S = 0.1
 _SIGHT_M = 170.0
+_HALF_LANE_M = 1.6
 _NO_LEAD = (HazardKind.CYCLIST, HazardKind.CUT_IN, HazardKind.MERGE)
 
 
@@ -38,6 +39,7 @@ class Recorder:
         self._lamp_until: dict[str, float] = {}
         self._smooth_mps: dict[str, float] = {}
         self._passing: int | None = None
+        self._followed = ""  # the lead before
         self.times: list[float] = []
         self.fronts: list[tuple[float, float]] = []
         self.headings: list[float] = []
@@ -137,16 +139,30 @@ class Recorder:
 
     def _lead(self, by_id: dict[str, Vehicle]) -> LeadCar | None:
         found = libsumo.vehicle.getLeader("ego", 120.0)
-        if not found or found[0] not in by_id:
+        name, gap = (found[0], float(found[1]) + EGO_MIN_GAP_M) if found else ("", 0.0)
+        leaving = by_id.get(self._followed)
+        # SUMO's vehicles leave a lane at once; what is drawn is still in it for a while.
+        if (
+            leaving is not None
+            and name != self._followed
+            and abs(self._stage.slide_m(self._followed)) > _HALF_LANE_M
+        ):
+            name, gap = self._followed, self._gap_m(leaving)
+        self._followed = name if name in by_id else ""
+        if not self._followed:
             return None
-        lead = by_id[found[0]]
+        lead = by_id[name]
         told = {a for h in self._stage.hazards if h.kind in _NO_LEAD for a in h.actor_ids}
         if lead.vehicle_id in told or lead.kind == "cyclist":
             return None
-        gap = max(0.1, float(found[1]) + EGO_MIN_GAP_M)
         return LeadCar(
-            lead.vehicle_id, gap, lead.speed_mps, lead.acceleration_mps2, lead.brake_lamp
+            lead.vehicle_id, max(0.1, gap), lead.speed_mps, lead.acceleration_mps2, lead.brake_lamp
         )
+
+    def _gap_m(self, ahead: Vehicle) -> float:
+        """Bumper to bumper, of one that is nearly straight ahead."""
+        x, y = self.fronts[-1]
+        return float(np.hypot(ahead.x_m - x, ahead.y_m - y)) - 0.5 * ahead.length_m
 
     def _light_ahead(self, lights: list[LightState]) -> LightAhead | None:
         upcoming = libsumo.vehicle.getNextTLS("ego")

@@ -1,8 +1,9 @@
 """The text stack learns to reason from picture features and history.
 
 First on cached features with the tower frozen; then, if asked for, jointly with the tower,
-whose perception loss stays. Only the reasoning's tokens carry loss. The first part of the
-schedule shows the newest picture alone, which costs half as much; stills serve there too.
+whose perception loss stays. The reasoning's tokens carry loss, and the state behind the prompt,
+which must know the scene's labels. The first part of the schedule shows the newest picture
+alone, which costs half as much; stills serve there too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from rsd_planner.evaluation.batched import BatchedModel, PictureFeatures
@@ -24,6 +25,7 @@ from rsd_planner.training.data import FRAMES, DriveSet
 from rsd_planner.training.examples import Batch, Examples
 from rsd_planner.training.loop import Schedule, train
 from rsd_planner.training.perception import Perception, frame_weights
+from rsd_planner.training.picture_labels import LabelTargets, loss_of_labels
 from rsd_planner.training.runtime import Runtime
 from rsd_planner.training.sampling import step_batches
 from rsd_planner.training.text_stack import last_states
@@ -34,16 +36,46 @@ ONE_PICTURE_SHARE = 0.4  # of the steps that show the newest picture alone
 RUN = 4  # consecutive ticks that a joint step takes together: they share pictures
 EVALUATED = 384  # held-out ticks
 JOINT_PERCEPTION_WEIGHT = 0.3
+SCENE_WEIGHT = 0.3
+
+
+class SceneHead(nn.Module):
+    """Reads the labels of the newest picture off the text stack's state behind the prompt.
+
+    One place that must know all of the scene, motion included, before a word is said. It is
+    thrown away afterwards.
+    """
+
+    def __init__(self, examples: Examples, weights: NDArray[np.float64], runtime: Runtime) -> None:
+        """`weights` (ticks,) say how often each tick will be seen."""
+        super().__init__()
+        data, hidden = examples.data, examples.vla.text.config.hidden_size
+        torch.manual_seed(0)
+        self.out = nn.Linear(hidden, len(data.label_table))
+        self.to(runtime.device)
+        self._truth = data.labels
+        drawn = np.zeros(len(data))
+        drawn[examples.frames[:, -1]] = weights
+        self._targets = LabelTargets.of(data, drawn, runtime.device)
+
+    def loss(self, states: Tensor, frames: NDArray[np.int64]) -> Tensor:
+        """Loss of states (batch, hidden) behind the prompts of some frames."""
+        truth = torch.from_numpy(self._truth[frames]).to(states.device)
+        return loss_of_labels(self.out(states.float()), truth, self._targets)
 
 
 class TextLoss:
-    """Weighted cross-entropy of the reasonings of a batch."""
+    """Weighted cross-entropy of the reasonings of a batch, and the loss of the scene's labels."""
 
-    def __init__(self, examples: Examples, runtime: Runtime) -> None:
-        self._vla, self._runtime = examples.vla, runtime
+    def __init__(self, examples: Examples, scene: SceneHead, runtime: Runtime) -> None:
+        self._vla, self._frames, self._runtime = examples.vla, examples.frames, runtime
+        self._scene = scene
 
-    def __call__(self, ready: Batch) -> tuple[Tensor, Mapping[str, float]]:
-        """Mean loss, and the share of tokens that the model would have chosen."""
+    def __call__(
+        self, ready: Batch, ticks: NDArray[np.int64]
+    ) -> tuple[Tensor, Mapping[str, float]]:
+        """Mean loss, the labels' part of it, and the share of tokens that the model would have
+        chosen."""
         count = ready.tokens.shape[1] + 1  # from the prompt's last token on
         with self._runtime.autocast():
             states = last_states(self._vla.text, ready.embeds, ready.positions, count)
@@ -55,9 +87,14 @@ class TextLoss:
             reduction="none",
         )
         loss = (losses * ready.weights.flatten()).sum() / ready.weights.sum()
+        labels = self._scene.loss(states[:, 0], self._frames[ticks, -1])
         known = ready.tokens >= 0
         right = (logits.argmax(-1) == ready.tokens) & known
-        return loss, {"token_accuracy": float(right.sum() / known.sum())}
+        metrics = {
+            "token_accuracy": float(right.sum() / known.sum()),
+            "scene": float(labels.detach()),
+        }
+        return loss + SCENE_WEIGHT * labels, metrics
 
 
 def train_language(
@@ -72,16 +109,17 @@ def train_language(
 ) -> None:
     """Train the text stack on frozen features; resumable."""
     text = checkpoint.vla.text
-    text_loss = TextLoss(examples, runtime)
     weights = frame_weights(examples.data, examples.frames[:, -1])
+    scene = SceneHead(examples, weights, runtime)
+    text_loss = TextLoss(examples, scene, runtime)
     seed, ticks = schedule.batch_seed(2), len(examples)
     with_stills = step_batches(len(weights), batch, seed, weights)
     ticks_alone = step_batches(ticks, batch, seed, weights[:ticks])
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:
         early = step < ONE_PICTURE_SHARE * schedule.steps
-        chosen = with_stills(step) if early else ticks_alone(step)
-        return text_loss(examples.batch(runtime.share(chosen), newest=1 if early else FRAMES))
+        chosen = runtime.share(with_stills(step) if early else ticks_alone(step))
+        return text_loss(examples.batch(chosen, newest=1 if early else FRAMES), chosen)
 
     def see(frames: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(held_out_features[frames]).to(runtime.device).float()
@@ -89,7 +127,8 @@ def train_language(
     def evaluate() -> Mapping[str, float]:
         return evaluate_texts(checkpoint, held_out, see, runtime)
 
-    train("language", folder, {"text": text}, step_loss, schedule, runtime, evaluate)
+    modules = {"text": text, "scene": scene}
+    train("language", folder, modules, step_loss, schedule, runtime, evaluate)
 
 
 def train_jointly(
@@ -104,8 +143,9 @@ def train_jointly(
 ) -> None:
     """Train text stack and vision tower together, the perception loss kept; resumable."""
     data = examples.data
-    text_loss = TextLoss(examples, runtime)
     weights = frame_weights(data, examples.frames[:, -1])
+    scene = SceneHead(examples, weights, runtime)
+    text_loss = TextLoss(examples, scene, runtime)
     weights = weights[: len(examples)]
     step_ticks = step_batches(len(examples), max(1, batch // RUN), schedule.batch_seed(4), weights)
 
@@ -115,7 +155,7 @@ def train_jointly(
         noise = torch.Generator().manual_seed(schedule.noise_seed(step, runtime.rank))
         tokens = perception.tokens(data, frames, noise)
         shown = tokens[torch.from_numpy(place.reshape(len(ticks), -1)).to(tokens.device)]
-        said, metrics = text_loss(examples.batch(ticks, pictures=shown))
+        said, metrics = text_loss(examples.batch(ticks, pictures=shown), ticks)
         seen, parts = perception.loss(frames, tokens)
         losses = {"text": float(said.detach()), "perception": float(seen.detach())}
         return said + JOINT_PERCEPTION_WEIGHT * seen, {**metrics, **losses, **parts}
@@ -128,7 +168,12 @@ def train_jointly(
         return {**texts, **perception.evaluate(held_out)}
 
     vla = checkpoint.vla
-    modules = {"text": vla.text, "visual": vla.vlm.model.visual, "heads": perception.heads}
+    modules = {
+        "text": vla.text,
+        "scene": scene,
+        "visual": vla.vlm.model.visual,
+        "heads": perception.heads,
+    }
     train("joint", folder, modules, step_loss, schedule, runtime, evaluate)
 
 

@@ -8,7 +8,6 @@ on the text loss alone nothing is learned in reasonable time, hence this stage.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +20,18 @@ from rsd_planner.models.vision_batch import patchify
 from rsd_planner.models.vla import Vla
 from rsd_planner.training.data import DriveSet
 from rsd_planner.training.loop import Schedule, train
+from rsd_planner.training.picture_labels import (
+    LabelTargets,
+    dense_weights,
+    label_scores,
+    loss_of_labels,
+)
 from rsd_planner.training.runtime import Runtime
 from rsd_planner.training.sampling import MOST_WEIGHT, rarity_weights, step_batches
 from rsd_planner.training.vision_tower import TrainingTower
 
 __all__ = ["Perception", "PerceptionHeads", "frame_weights", "train_perception"]
 
-MAX_POSITIVE_WEIGHT = 20.0
 DENSE_WEIGHT = 3.0
 RARE_POWER, RARE_MOST = 0.8, 20.0
 EVALUATED = 2000  # held-out pictures
@@ -52,17 +56,6 @@ class PerceptionHeads(nn.Module):
         weight = torch.einsum("lh,bth->blt", self.query, self.key(x)) / x.shape[-1] ** 0.5
         pooled = torch.einsum("blt,bth->blh", weight.softmax(-1), self.value(x))
         return self.dense(x), (pooled * self.out).sum(-1) + self.bias
-
-
-@dataclass(frozen=True)
-class _Targets:
-    """How labels become losses; one entry a label or class."""
-
-    dense_weight: Tensor  # (classes,) of positives
-    binary: Tensor  # (labels,) bool: 0/1 labels; the others are regressed
-    binary_weight: Tensor  # (labels,) of positives
-    mean: Tensor  # (labels,) of the regressed ones
-    scale: Tensor  # (labels,) their standard deviation
 
 
 def frame_weights(
@@ -90,7 +83,8 @@ class Perception:
         )
         self.heads = heads.to(runtime.device)
         self._tower = TrainingTower(visual, *data.picture_size)
-        self._targets = _targets(data, weights, runtime.device)
+        self._targets = LabelTargets.of(data, weights, runtime.device)
+        self._dense_weight = dense_weights(data, weights, runtime.device)
 
     def tokens(
         self, data: DriveSet, frames: NDArray[np.int64], noise: torch.Generator | None = None
@@ -110,10 +104,10 @@ class Perception:
         dense, labels = self.heads(tokens)
         bits = _bits(data.patch_bits[frames], len(data.classes)).to(device)
         dense_loss = functional.binary_cross_entropy_with_logits(
-            dense, bits, pos_weight=targets.dense_weight.repeat(4)
+            dense, bits, pos_weight=self._dense_weight.repeat(4)
         )
         truth = torch.from_numpy(data.labels[frames]).to(device)
-        label_loss = _label_loss(labels, truth, targets)
+        label_loss = loss_of_labels(labels, truth, targets)
         loss = DENSE_WEIGHT * dense_loss + label_loss
         return loss, {"dense": float(dense_loss.detach()), "labels": float(label_loss.detach())}
 
@@ -130,7 +124,7 @@ class Perception:
             seen = (dense.cpu() > 0).view(-1, classes).numpy()
             there = _bits(data.patch_bits[part], classes).view(-1, classes).numpy() > 0.5
             hits, said, true = hits + (seen & there).sum(0), said + seen.sum(0), true + there.sum(0)
-        scores = _label_scores(
+        scores = label_scores(
             torch.cat(predicted), torch.from_numpy(data.labels[frames]), data, self._targets
         )
         patches = {
@@ -175,28 +169,6 @@ def train_perception(
     train("perception", folder, modules, step_loss, schedule, runtime, evaluate)
 
 
-def _targets(data: DriveSet, weights: NDArray[np.float64], device: torch.device) -> _Targets:
-    drawn = step_batches(len(data), min(len(data), 8000), 0, weights)(0)
-    bits = data.patch_bits[drawn]
-    share = np.array([((bits >> c) & 1).mean() for c in range(len(data.classes))])
-    columns = [column[~np.isnan(column)] for column in data.labels[drawn].T]
-    binary = [label.kind == "binary" for label in data.label_table]
-    mean = np.array([column.mean() if len(column) else 0.5 for column in columns])
-    std = np.array([column.std() if len(column) else 1.0 for column in columns])
-    return _Targets(
-        dense_weight=_positive_weight(share).to(device),
-        binary=torch.tensor(binary, device=device),
-        binary_weight=_positive_weight(mean.clip(0, 1)).to(device),
-        mean=torch.tensor(mean, dtype=torch.float32, device=device),
-        scale=torch.tensor(np.maximum(std, 1e-2), dtype=torch.float32, device=device),
-    )
-
-
-def _positive_weight(share: NDArray[np.float64]) -> Tensor:
-    ratio = (1 - share) / np.maximum(share, 1e-6)
-    return torch.as_tensor(np.sqrt(ratio).clip(0.5, MAX_POSITIVE_WEIGHT), dtype=torch.float32)
-
-
 def _bits(labels: NDArray[np.uint32], classes: int) -> Tensor:
     """(batch, rows, columns) masks → (batch, tokens, 4·classes) in merge-block order."""
     batch, rows, columns = labels.shape
@@ -216,35 +188,3 @@ def _relight(patches: Tensor, noise: torch.Generator) -> Tensor:
     gain = torch.exp(drawn(0.2) + drawn(0.05, 3))
     channels = patches.view(batch, count, 3, -1)
     return ((channels + 1) * gain - 1 + drawn(0.08)).view(batch, count, size)
-
-
-def _label_loss(predicted: Tensor, truth: Tensor, targets: _Targets) -> Tensor:
-    known = ~truth.isnan()
-    truth = truth.nan_to_num(0.0)
-    binary = functional.binary_cross_entropy_with_logits(
-        predicted, truth.clamp(0, 1), pos_weight=targets.binary_weight, reduction="none"
-    )
-    wanted = (truth - targets.mean) / targets.scale
-    regressed = functional.smooth_l1_loss(predicted, wanted, reduction="none")
-    losses = torch.where(targets.binary, binary, regressed)
-    return (losses * known).sum() / known.sum().clamp(min=1)
-
-
-def _label_scores(
-    predicted: Tensor, truth: Tensor, data: DriveSet, targets: _Targets
-) -> dict[str, float]:
-    scores = {}
-    for index, label in enumerate(data.label_table):
-        known = ~truth[:, index].isnan()
-        ours, theirs = predicted[known, index], truth[known, index]
-        if len(theirs) == 0:
-            continue
-        if label.kind == "binary":
-            hits, there = (ours > 0) == (theirs > 0.5), theirs > 0.5
-            if there.any() and not there.all():  # else any constant were right
-                sides = hits[there].float().mean() + hits[~there].float().mean()
-                scores[label.name] = float(sides / 2)
-        else:
-            value = ours * float(targets.scale[index]) + float(targets.mean[index])
-            scores[label.name] = float((value - theirs).abs().mean())
-    return scores

@@ -25,16 +25,23 @@ from rsd_planner.planning.pictures import compressed_to_rgb
 from rsd_planner.simulation.camera import front_wide_camera
 from rsd_planner.simulation.classes import PixelClass
 from rsd_planner.simulation.labels import LABELS
-from rsd_planner.simulation.record import START_NS, RecordedDrive, record_drive, record_stills
+from rsd_planner.simulation.record import (
+    START_NS,
+    RecordedDrive,
+    record_clips,
+    record_drive,
+    record_stills,
+)
 from rsd_planner.simulation.scene import EgoTrack
-from rsd_planner.simulation.text_changes import novel_frames
 from rsd_planner.training.card import write_card
+from rsd_planner.training.data import FRAMES
 from rsd_planner.training.drive_pool import run_seeds
 from rsd_planner.types import CameraModel
 
 __all__ = [
     "FUTURE_STEPS",
     "HISTORY_STEPS",
+    "KINDS",
     "PICTURE_SIZE",
     "STEP_S",
     "TICK_HZ",
@@ -44,6 +51,7 @@ __all__ = [
 ]
 
 FORMAT = 1
+KINDS = ("drives", "clips", "stills")
 PATIENCE_S = 180.0  # a drive takes a few seconds
 TICK_HZ = 5
 PICTURE_SIZE = (128, 256)  # height, width
@@ -55,18 +63,18 @@ def make_shards(
     seeds: Sequence[int],
     processes: int = 2,
     duration_s: float = 30.0,
-    stills: bool = False,
+    kind: str = "drives",
 ) -> dict[int, str]:
     """Makes the shard of every seed that has none yet, several at once, and the data card.
 
-    `stills` are few pictures of each drive, far apart: three times as many drives in the same
-    time, for what needs no sequence.
+    `kind` is one of `KINDS`: whole drives; `clips`, whose ticks are seconds apart: twice as many
+    drives in the same time; `stills`, single pictures far apart, for what needs no sequence.
 
     Returns what went wrong with a seed, by seed; such a drive is left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     todo = [seed for seed in seeds if not _shard_path(folder, seed).exists()]
-    task = functools.partial(_make_one, duration_s=duration_s, folder=folder, stills=stills)
+    task = functools.partial(_make_one, duration_s=duration_s, folder=folder, kind=kind)
     failed: dict[int, str] = {}
     columns = ("drives", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
@@ -79,9 +87,11 @@ def make_shards(
     return failed
 
 
-def _make_one(seed: int, duration_s: float, folder: Path, stills: bool) -> None:
-    if stills:
+def _make_one(seed: int, duration_s: float, folder: Path, kind: str) -> None:
+    if kind == "stills":
         write_shard(record_stills(seed, duration_s), folder, stills=True)
+    elif kind == "clips":
+        write_shard(record_clips(seed, duration_s, FRAMES), folder)
     else:
         write_shard(record_drive(seed, duration_s, fps=TICK_HZ), folder)
 
@@ -100,9 +110,7 @@ def write_shard(recorded: RecordedDrive, folder: Path, stills: bool = False) -> 
     since_start = (recorded.stamps_ns - START_NS).astype(np.float64) * 1e-9
     times = since_start + drive.snapshots[0].time_s
     poses, whole = _poses_around(drive.ego, times)
-    frame = np.arange(len(times))
     label_kinds, labels = _label_columns(recorded)
-    names = [[c.name for c in n.causes] for n in recorded.narrations]
     meta = {
         "format": FORMAT,
         "seed": drive.seed,
@@ -124,8 +132,8 @@ def write_shard(recorded: RecordedDrive, folder: Path, stills: bool = False) -> 
         np.savez(
             temporary,
             stamps_ns=recorded.stamps_ns,
-            learned=whole & (frame >= recorded.first) & (frame < recorded.last),
-            novel=novel_frames(recorded.stamps_ns, names),
+            learned=whole & recorded.learned,
+            novel=recorded.novel,
             patch_bits=recorded.patch_classes,
             labels=labels,
             meta_json=_json_bytes(meta),

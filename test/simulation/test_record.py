@@ -21,7 +21,7 @@ def recorded() -> RecordedDrive:
 
 
 def test_lead_in_and_run_out_surround_the_labelled_frames(recorded: RecordedDrive) -> None:
-    assert (recorded.first, recorded.last) == (20, 40)
+    assert (recorded.first, len(recorded.stamps_ns)) == (20, 40)
     assert len(recorded.jpegs) == len(recorded.narrations) == 40
     end_s = recorded.drive.ego.time_s[-1] - recorded.drive.snapshots[0].time_s
     assert end_s - (recorded.stamps_ns[-1] - record.START_NS) * 1e-9 > 6.4

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rsd_planner.simulation.motion import FRONT_FROM_REAR_AXLE_M, smooth_motion
+from rsd_planner.simulation.network import load_network
 from rsd_planner.simulation.scene import Drive, LightState
 from rsd_planner.simulation.world import SNAPSHOT_STEP_S, simulate
 
@@ -74,3 +75,22 @@ def test_ego_stands_at_a_red_light_and_goes_only_after_it_is_green() -> None:
 def test_unknown_network_names_the_known_ones() -> None:
     with pytest.raises(ValueError, match="avenue"):
         simulate(seed=0, duration_s=1.0, network="motorway")
+
+
+def test_who_leaves_the_lane_is_the_lead_for_as_long_as_he_is_drawn_in_it() -> None:
+    """SUMO's lead changes lanes in one step; drawn, it slides over for two seconds."""
+    drive = simulate(seed=50010, duration_s=14.0)
+    path = load_network(drive.network).path
+    leaving = 0
+    for shot in drive.snapshots:
+        lead = next((v for v in shot.vehicles if v.vehicle_id == "lead"), None)
+        if lead is None:
+            continue
+        along, ours = path.nearest(np.array([shot.ego_x_m, shot.ego_y_m]))
+        ahead, theirs = path.nearest(np.array([lead.x_m, lead.y_m]), along, along + 40.0)
+        leaving += 0.2 < abs(theirs - ours) < 1.3
+        if 0.0 < ahead - along < 35.0 and abs(theirs - ours) < 1.3:
+            assert shot.lead is not None and shot.lead.vehicle_id == "lead"
+            gap = ahead - along - lead.length_m / 2
+            assert shot.lead.gap_m == pytest.approx(gap, abs=0.5)
+    assert leaving >= 3

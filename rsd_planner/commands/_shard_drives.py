@@ -116,10 +116,7 @@ def open_shards(folder: Path, limit: int | None = None) -> list[ShardDrive]:
     """
     inner = folder / "heldout"
     data = DriveSet(inner if inner.is_dir() else folder, limit)
-    if data.still.any():
-        raise CommandError(
-            f"the pictures in {folder} stand alone (`rsd data --stills`); drives are needed."
-        )
+    data.require_whole_drives()
     return [ShardDrive(data, index, folder) for index in range(len(data.drives))]
 
 

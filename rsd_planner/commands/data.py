@@ -15,9 +15,8 @@ __all__ = ["EXAMPLES", "add_arguments", "run"]
 
 EXAMPLES = """\
 examples:
-  rsd data --drives 600 --out drives/train
-  rsd data --clips --drives 1200 --out drives/train
-  rsd data --stills --drives 1000 --first-seed 20000 --out drives/stills
+  rsd data --clips --drives 1400 --out drives/clips
+  rsd data --drives 240 --out drives/train
   rsd data --drives 40 --first-seed 100000 --out drives/heldout
 
 Seeds below 100000 drive on the training networks, the others on the held-out ones.
@@ -31,22 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first-seed", type=int, default=0, help="seeds count up from here")
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
     parser.add_argument("--processes", type=int, default=2, help="how many at once (default 2)")
-    fewer = parser.add_mutually_exclusive_group()
-    fewer.add_argument(
+    parser.add_argument(
         "--clips",
-        dest="kind",
-        action="store_const",
-        const="clips",
+        action="store_true",
         help="ticks seconds apart, each with its own pictures: more drives in the same time",
     )
-    fewer.add_argument(
-        "--stills",
-        dest="kind",
-        action="store_const",
-        const="stills",
-        help="single pictures far apart: for perception, not for whole ticks",
-    )
-    parser.set_defaults(kind="drives")
     parser.add_argument("--seconds", type=float, default=30.0, help="labelled length (default 30)")
 
 
@@ -66,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
             "install the extra with `pip install 'rsd_planner[sim]'`"
         ) from error
     seeds = range(args.first_seed, args.first_seed + args.drives)
-    failed = make_shards(args.out, seeds, args.processes, args.seconds, args.kind)
+    kind = "clips" if args.clips else "drives"
+    failed = make_shards(args.out, seeds, args.processes, args.seconds, kind)
     for seed, what in sorted(failed.items()):
         print(f"seed {seed} was left out: {what}", file=sys.stderr)
     print(f"{args.out / 'README.md'} says what the {args.drives - len(failed)} drives hold")

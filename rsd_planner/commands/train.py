@@ -21,12 +21,12 @@ __all__ = ["EXAMPLES", "add_arguments", "run"]
 
 EXAMPLES = """\
 examples:
-  rsd data --drives 300 --out drives/train
-  rsd data --stills --drives 1500 --first-seed 20000 --out drives/stills
+  rsd data --clips --drives 1400 --out drives/clips
   rsd data --drives 40 --first-seed 100000 --out drives/heldout
   rsd train target --data drives --work work --out model
   rsd train target --data drives --work work --out model --stage language --language-steps 3000
   rsd train report work
+  rsd data --drives 240 --out drives/train
   rsd train routine --data drives --model model --work work_routine
   rsd train routine-block --data drives --model model --work work_routine
   rsd train replica --data drives --model model --work work_routine
@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     target = actions.add_parser("target", help="train the target, all stages or one")
     add = target.add_argument
     add("--stage", choices=["all", *STAGES], default="all", help="one stage alone (default: all)")
-    add("--data", type=Path, required=True, help="drives in train, heldout and, optionally, stills")
+    add("--data", type=Path, required=True, help="drives in heldout and in train, clips or both")
     add("--work", type=Path, required=True, help="where the run keeps its state")
     add("--out", type=Path, required=True, help="where the checkpoint goes")
     for stage, default, what in _STEPS:

@@ -38,7 +38,6 @@ __all__ = [
     "ego_states",
     "record_clips",
     "record_drive",
-    "record_stills",
     "write_drive",
 ]
 
@@ -47,6 +46,7 @@ RUN_OUT_S = 7.0
 JPEG_QUALITY = 80
 EGO_RATE_HZ = 50
 _NARRATED_S = 0.2  # between the instants that a narrator is told of
+_CLIP_EVERY, _HAZARD_CLIP_EVERY = 10, 5  # of these instants
 BAG_START_NS = 1_767_261_600 * 10**9  # a morning in 2026; simulated, so any day will do
 START_NS = 1_000_000_000  # stamps of a drive start here; zero is easily taken for "no stamp"
 
@@ -81,11 +81,6 @@ def record_drive(
     return _drawn(drive, shots, rows, np.array([r >= round(LEAD_IN_S * fps) for r in rows]))
 
 
-def record_stills(seed: int, duration_s: float = 30.0, network: str | None = None) -> RecordedDrive:
-    """One drive in single pictures, 1.2 s apart, and 0.6 s while the expert heeds a hazard."""
-    return _picked(seed, duration_s, network, every_s=1.2, pictures=1)
-
-
 def record_clips(
     seed: int, duration_s: float = 30.0, pictures: int = 4, network: str | None = None
 ) -> RecordedDrive:
@@ -94,22 +89,14 @@ def record_clips(
     A clip each two seconds, and each second while the expert heeds a hazard. Texts are those of
     the whole drive, since the narrator is told of every instant.
     """
-    return _picked(seed, duration_s, network, every_s=2.0, pictures=pictures)
-
-
-def _picked(
-    seed: int, duration_s: float, network: str | None, every_s: float, pictures: int
-) -> RecordedDrive:
     drive, instants = _simulated(seed, duration_s, network, _NARRATED_S)
-    every = round(every_s / _NARRATED_S)
-    first = round(LEAD_IN_S / _NARRATED_S) + seed % every
+    first = round(LEAD_IN_S / _NARRATED_S) + seed % _CLIP_EVERY
     newest = [
         place
         for place in range(first, len(instants))
-        if (place - first) % every == 0
-        or ((place - first) % (every // 2) == 0 and instants[place].hazards)
+        if (place - first) % _CLIP_EVERY == 0
+        or ((place - first) % _HAZARD_CLIP_EVERY == 0 and instants[place].hazards)
     ]
-    # Clips do not share pictures: each has its own, one behind the other.
     rows = [place - back for place in newest for back in range(pictures - 1, -1, -1)]
     learned = np.tile(np.arange(pictures) == pictures - 1, len(newest))
     return _drawn(drive, instants, rows, learned)

@@ -21,6 +21,7 @@ from rsd_planner.types import CameraModel, EgoHistory, EgoState
 __all__ = ["FRAMES", "DriveInfo", "DriveSet", "Label"]
 
 FRAMES = 4  # pictures a tick, one frame apart
+_EVEN_NS = 1_000_000
 _ARRAYS = (
     "stamps_ns",
     "learned",
@@ -65,7 +66,6 @@ class DriveSet:
     row: NDArray[np.int64]  # (frames,) place within the drive
     stamps_ns: NDArray[np.int64]  # (frames,) within the drive
     learned: NDArray[np.bool_]  # (frames,) to be learned: history and future are whole
-    still: NDArray[np.bool_]  # (frames,) a picture by itself: the rows before it are far away
     novel: NDArray[np.bool_]  # (frames,) within a second after the true causes changed
     patch_bits: NDArray[np.uint32]  # (frames, rows, columns) bit k: class k is in the patch
     labels: NDArray[np.float32]  # (frames, len(label_table)), NaN where unknown
@@ -105,7 +105,6 @@ class DriveSet:
             for f, m in zip(files, metas, strict=True)
         )
         self.drive = np.repeat(np.arange(len(files)), counts)
-        self.still = np.repeat([bool(m.get("stills")) for m in metas], counts)
         self.row = np.concatenate([np.arange(count) for count in counts])
         self.texts: list[str] = [text for m in metas for text in m["texts"]]
         self.decisions: list[str] = [name for m in metas for name in m["decisions"]]
@@ -149,13 +148,18 @@ class DriveSet:
         return views
 
     def ticks(self) -> NDArray[np.int64]:
-        """(ticks, FRAMES) frames, oldest first, of every learned frame that is no still."""
-        last = np.flatnonzero(self.learned & ~self.still & (self.row >= FRAMES - 1))
+        """(ticks, FRAMES) frames, oldest first, of every learned frame that has its past."""
+        last = np.flatnonzero(self.learned & (self.row >= FRAMES - 1))
         return last[:, None] - np.arange(FRAMES - 1, -1, -1)[None, :]
 
-    def stills(self) -> NDArray[np.int64]:
-        """(stills, FRAMES) frames of every learned still: of each only the newest is meant."""
-        return np.repeat(np.flatnonzero(self.learned & self.still)[:, None], FRAMES, axis=1)
+    def require_whole_drives(self) -> None:
+        """Raises CommandError where pictures do not follow each other evenly: in clips."""
+        steps = np.diff(self.stamps_ns)[np.diff(self.drive) == 0]
+        if len(steps) and np.ptp(steps) > _EVEN_NS:
+            raise CommandError(
+                f"the ticks in {self._shards[0].parent} are seconds apart (`rsd data --clips`); "
+                "what learns or measures from tick to tick needs whole drives."
+            )
 
 
 def _camera_of(meta: dict[str, Any]) -> CameraModel | None:

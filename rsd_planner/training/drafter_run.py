@@ -60,6 +60,7 @@ class DrafterRun:
         """The drives of `train` or `heldout`, and what the target says there."""
         training = split == "train"
         data = DriveSet(self.data / split, self.limit if training else self.held_out_limit)
+        data.require_whole_drives()
         label = "training texts" if training else "held-out texts"
         said = target_texts(checkpoint, data, self.folder, self.runtime, self.max_tokens, label)
         return data, said

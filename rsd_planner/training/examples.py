@@ -53,9 +53,7 @@ class Examples:
         vla, codec = checkpoint.vla, checkpoint.codec
         self.vla, self.codec, self.data, self.features = vla, codec, data, features
         self.device = runtime.device
-        ticks = data.ticks()
-        self._ticks = len(ticks)
-        self.frames = np.concatenate([ticks, data.stills()])  # (ticks and stills, FRAMES)
+        self.frames = data.ticks()  # (ticks, FRAMES)
         often = Counter(data.texts)
         coded = {text: codec.encode_reasoning(text) for text in often}
         weights = surprise_weights(coded, often)
@@ -69,8 +67,7 @@ class Examples:
                                     codec.id_of("<|vision_end|>"))  # fmt: skip
 
     def __len__(self) -> int:
-        """Ticks of all pictures. The stills behind them are for batches of the newest alone."""
-        return self._ticks
+        return len(self.frames)
 
     @property
     def text_start(self) -> int:

@@ -3,7 +3,7 @@
 First on cached features with the tower frozen; then, if asked for, jointly with the tower,
 whose perception loss stays. The reasoning's tokens carry loss, and the state behind the prompt,
 which must know the scene's labels. The first part of the schedule shows the newest picture
-alone, which costs half as much; stills serve there too.
+alone, which costs half as much.
 """
 
 from __future__ import annotations
@@ -112,13 +112,11 @@ def train_language(
     weights = frame_weights(examples.data, examples.frames[:, -1])
     scene = SceneHead(examples, weights, runtime)
     text_loss = TextLoss(examples, scene, runtime)
-    seed, ticks = schedule.batch_seed(2), len(examples)
-    with_stills = step_batches(len(weights), batch, seed, weights)
-    ticks_alone = step_batches(ticks, batch, seed, weights[:ticks])
+    step_ticks = step_batches(len(examples), batch, schedule.batch_seed(2), weights)
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:
         early = step < ONE_PICTURE_SHARE * schedule.steps
-        chosen = runtime.share(with_stills(step) if early else ticks_alone(step))
+        chosen = runtime.share(step_ticks(step))
         return text_loss(examples.batch(chosen, newest=1 if early else FRAMES), chosen)
 
     def see(frames: NDArray[np.int64]) -> Tensor:
@@ -146,7 +144,6 @@ def train_jointly(
     weights = frame_weights(data, examples.frames[:, -1])
     scene = SceneHead(examples, weights, runtime)
     text_loss = TextLoss(examples, scene, runtime)
-    weights = weights[: len(examples)]
     step_ticks = step_batches(len(examples), max(1, batch // RUN), schedule.batch_seed(4), weights)
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:

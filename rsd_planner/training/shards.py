@@ -30,7 +30,6 @@ from rsd_planner.simulation.record import (
     RecordedDrive,
     record_clips,
     record_drive,
-    record_stills,
 )
 from rsd_planner.simulation.scene import EgoTrack
 from rsd_planner.training.card import write_card
@@ -51,7 +50,7 @@ __all__ = [
 ]
 
 FORMAT = 1
-KINDS = ("drives", "clips", "stills")
+KINDS = ("drives", "clips")
 PATIENCE_S = 180.0  # a drive takes a few seconds
 TICK_HZ = 5
 PICTURE_SIZE = (128, 256)  # height, width
@@ -67,8 +66,7 @@ def make_shards(
 ) -> dict[int, str]:
     """Makes the shard of every seed that has none yet, several at once, and the data card.
 
-    `kind` is one of `KINDS`: whole drives; `clips`, whose ticks are seconds apart: twice as many
-    drives in the same time; `stills`, single pictures far apart, for what needs no sequence.
+    `kind` is one of `KINDS`: whole drives, or clips, whose ticks are seconds apart.
 
     Returns what went wrong with a seed, by seed; such a drive is left out.
     """
@@ -88,9 +86,7 @@ def make_shards(
 
 
 def _make_one(seed: int, duration_s: float, folder: Path, kind: str) -> None:
-    if kind == "stills":
-        write_shard(record_stills(seed, duration_s), folder, stills=True)
-    elif kind == "clips":
+    if kind == "clips":
         write_shard(record_clips(seed, duration_s, FRAMES), folder)
     else:
         write_shard(record_drive(seed, duration_s, fps=TICK_HZ), folder)
@@ -100,11 +96,8 @@ def _shard_path(folder: Path, seed: int) -> Path:
     return folder / f"drive_{seed:06d}.npz"
 
 
-def write_shard(recorded: RecordedDrive, folder: Path, stills: bool = False) -> Path:
-    """Writes one drive, whose pictures follow each other or stand alone (`stills`).
-
-    Returns the path of its `.npz`.
-    """
+def write_shard(recorded: RecordedDrive, folder: Path) -> Path:
+    """Writes one drive; returns the path of its `.npz`."""
     drive = recorded.drive
     path = _shard_path(folder, drive.seed)
     since_start = (recorded.stamps_ns - START_NS).astype(np.float64) * 1e-9
@@ -117,7 +110,6 @@ def write_shard(recorded: RecordedDrive, folder: Path, stills: bool = False) -> 
         "network": drive.network,
         "weather": drive.weather.value,
         "limit_mps": drive.limit_mps,
-        "stills": stills,
         "camera": _camera_values(front_wide_camera(drive.mount)),
         "labels": label_kinds,
         "classes": [kind.name.lower() for kind in PixelClass],

@@ -43,7 +43,7 @@ SETTINGS = {"frames_per_camera": 4, "frame_interval_s": 0.2, "num_samples": 1}
 class TargetRun:
     """A training run: where its data is, where it writes, how long each stage is."""
 
-    data: Path  # shards, in the folders `train`, `heldout` and, if there are some, `stills`
+    data: Path  # shards, in the folders `heldout` and `train`, `clips` or both
     folder: Path  # where the run keeps its state
     output: Path  # the checkpoint
     steps: dict[str, int]  # of perception, language, joint, action; 0 leaves a stage out
@@ -72,8 +72,10 @@ class TargetRun:
     def _drives(self, split: str) -> DriveSet:
         if split != "train":
             return DriveSet(self.data / split)
-        stills = self.data / "stills"
-        return DriveSet(self.data / split, self.limit, also=stills if stills.is_dir() else None)
+        whole, clips = self.data / split, self.data / "clips"
+        if clips.is_dir() and not whole.is_dir():
+            return DriveSet(clips, self.limit)
+        return DriveSet(whole, self.limit, also=clips if clips.is_dir() else None)
 
     def _schedule(self, stage: str, rate: float, warmup: int) -> Schedule:
         steps = self.steps[stage]

@@ -20,7 +20,6 @@ from rsd_planner.simulation.record import (
     ego_states,
     record_clips,
     record_drive,
-    record_stills,
 )
 from rsd_planner.training import shards
 from rsd_planner.training.card import read_card, write_card
@@ -99,20 +98,6 @@ def test_card_counts_the_learned_ticks(folder: Path) -> None:
     assert "| cause | ticks | share | drives |" in (folder / "README.md").read_text()
 
 
-def test_stills_are_few_pictures_far_apart_and_no_ticks(folder: Path, tmp_path: Path) -> None:
-    recorded = record_stills(seed=20003, duration_s=8.0)
-    shards.write_shard(recorded, tmp_path, stills=True)
-    apart_s = np.diff(recorded.stamps_ns) * 1e-9
-    assert apart_s.min() > 0.59 and apart_s.max() < 1.21
-    data = DriveSet(folder, also=tmp_path)
-    stills = data.stills()
-    assert len(data.drives) == 2 and len(data.ticks()) == 10
-    assert stills[:, -1].tolist() == list(range(20, len(data)))
-    assert data.pictures(stills[-1]).shape == (FRAMES, 128, 256, 3)
-    # The past and the future are whole although no pictures show them.
-    assert data.learned[20:].all() and np.abs(data.future_xyz[20:, -1, 0]).max() > 1.0
-
-
 def test_clips_are_ticks_of_the_whole_drive(tmp_path: Path) -> None:
     clips, whole = tmp_path / "clips", tmp_path / "whole"
     for path, recorded in (
@@ -122,6 +107,9 @@ def test_clips_are_ticks_of_the_whole_drive(tmp_path: Path) -> None:
         path.mkdir()
         shards.write_shard(recorded, path)
     few, all_ = DriveSet(clips), DriveSet(whole)
+    all_.require_whole_drives()
+    with pytest.raises(CommandError, match="seconds apart"):
+        few.require_whole_drives()
     ticks = few.ticks()
     assert 3 <= len(ticks) <= 6 and len(few) == FRAMES * len(ticks)
     place = {stamp: i for i, stamp in enumerate(all_.stamps_ns)}

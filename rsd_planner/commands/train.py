@@ -79,6 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for stage, default, what in _STEPS:
         add(f"--{stage}-steps", type=int, default=default, help=f"{what} (default {default})")
     add("--start-from", type=Path, help="an earlier checkpoint whose weights to begin with")
+    add(
+        "--go-on",
+        action="store_true",
+        help="keep the tokens and statistics of --start-from too: its drafters still fit then",
+    )
     add("--limit", type=int, help="most training drives")
     _add_run(target)
     for name, drafter in _DRAFTERS.items():
@@ -187,6 +192,8 @@ def _run_target(args: argparse.Namespace) -> int:
     steps = {stage: getattr(args, f"{stage}_steps") for stage, _, _ in _STEPS}
     if min(steps.values()) < 0:
         raise CommandError("steps must not be negative")
+    if args.go_on and args.start_from is None:
+        raise CommandError("--go-on needs --start-from: the checkpoint to go on from")
     from rsd_planner.training.runtime import open_runtime
     from rsd_planner.training.target import SIZES, TargetRun
 
@@ -201,6 +208,7 @@ def _run_target(args: argparse.Namespace) -> int:
             args.limit,
             SIZES[args.size],
             args.start_from,
+            args.go_on,
             args.save_every,
             args.evaluations,
         )

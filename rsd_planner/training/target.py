@@ -52,6 +52,7 @@ class TargetRun:
     limit: int | None = None  # most training drives
     size: ModelSize = MINI
     start: Path | None = None  # an earlier checkpoint to start from
+    go_on: bool = False  # with its very tokens and statistics too, so that its drafters fit
     save_every_s: float = 90.0
     evaluations: int = 6  # of each stage, on held-out drives
 
@@ -93,6 +94,10 @@ class TargetRun:
         note = self.folder / "init.json"
         if note.exists() or not self.runtime.is_first:
             return
+        if self.start is not None and self.go_on:
+            self._copy(self.start)
+            note.write_text(json.dumps({"goes_on_from": str(self.start)}) + "\n")
+            return
         data = self._drives("train")
         tokenizer = train_tokenizer([*PROMPT_TEXTS * 50, *data.texts], WORD_PIECES)
         extend_tokenizer(tokenizer, self.size.history_bins)
@@ -119,6 +124,11 @@ class TargetRun:
             facts["fresh"] = list(taken.fresh)
         note.write_text(json.dumps(facts, indent=2) + "\n")
         print(json.dumps(facts))
+
+    def _copy(self, folder: Path) -> None:
+        earlier = load_checkpoint(folder)
+        tokenizer = earlier.codec.tokenizer
+        save_checkpoint(self.folder / "init", earlier.vla, tokenizer, SETTINGS, torch.float32)
 
     def _model(self, *stages: str) -> Checkpoint:
         """The untrained model with what some stages have learned put in."""

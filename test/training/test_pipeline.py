@@ -162,6 +162,27 @@ def test_a_second_run_starts_from_the_first(drives: Path, work: Path, tmp_path: 
     assert not torch.equal(initial(tmp_path / "fresh")[name], ours[name])
 
 
+def test_a_run_that_goes_on_keeps_tokens_and_weights(
+    drives: Path, work: Path, tmp_path: Path
+) -> None:
+    words = command(drives, tmp_path, stage="init")
+    assert main([*words, "--start-from", str(work / "model"), "--go-on"]) == 0
+    begun, model = tmp_path / "init", work / "model"
+    tokenizer = Path("vlm", "tokenizer.json")
+    assert (begun / tokenizer).read_bytes() == (model / tokenizer).read_bytes()
+    assert (begun / "config.json").read_text() == (model / "config.json").read_text()
+    theirs = load_file(model / "model.safetensors")
+    for name, ours in load_file(begun / "model.safetensors").items():
+        assert torch.equal(ours, theirs[name].to(ours.dtype))
+
+
+def test_going_on_needs_something_to_go_on_from(
+    drives: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command(drives, tmp_path, stage="init"), "--go-on"]) == 2
+    assert "--start-from" in capsys.readouterr().err
+
+
 def test_stages_out_of_order_name_what_is_missing(
     drives: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -136,7 +136,8 @@ def run(args: argparse.Namespace) -> int:
         print(write_report(args.work, args.html or args.work / "report.html"))
         return 0
     for split in ("train", "heldout"):
-        if not (args.data / split).is_dir():
+        instead = args.what == "target" and split == "train" and (args.data / "clips").is_dir()
+        if not (args.data / split).is_dir() and not instead:
             raise CommandError(
                 f"{args.data} has no folder {split} with drives; "
                 f"make them with `rsd data --out {args.data / split}`."

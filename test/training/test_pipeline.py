@@ -176,6 +176,18 @@ def test_a_run_that_goes_on_keeps_tokens_and_weights(
         assert torch.equal(ours, theirs[name].to(ours.dtype))
 
 
+def test_clips_alone_are_enough_for_a_target(
+    drives: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "heldout").symlink_to(drives / "heldout")
+    assert main(command(data, tmp_path / "work", stage="init")) == 2
+    assert "no folder train" in capsys.readouterr().err
+    (data / "clips").symlink_to(drives / "clips")
+    assert main(command(data, tmp_path / "work", stage="init")) == 0
+
+
 def test_going_on_needs_something_to_go_on_from(
     drives: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,7 @@ from rsd_planner.simulation.narrator import Cause, Narration, View
 from rsd_planner.simulation.phrases import Phrases, cause_clause, decision_clause, sentence
 from rsd_planner.simulation.record import START_NS, RecordedDrive
 from rsd_planner.simulation.scene import Drive, EgoTrack, Snapshot, Weather
+from rsd_planner.simulation.text_changes import novel_frames
 from rsd_planner.training.shards import TICK_HZ, write_shard
 
 FIRST = 10  # frames of lead-in
@@ -57,16 +58,17 @@ def make_drive(seed: int, frames: int) -> RecordedDrive:
         for _ in range(frames)
     ]
     told = [narrate(*_SCENES[(i // 6 + seed) % len(_SCENES)]) for i in range(frames)]
+    stamps = START_NS + np.arange(frames, dtype=np.int64) * (10**9 // TICK_HZ)
     return RecordedDrive(
         drive,
-        START_NS + np.arange(frames, dtype=np.int64) * (10**9 // TICK_HZ),
+        stamps,
         tuple(jpegs),
-        FIRST,
-        frames,
+        np.arange(frames) >= FIRST,
         np.zeros((frames, 8, 16), np.uint32),
         np.full((frames, len(LABELS)), np.nan, np.float32),
         tuple(told),
         tuple(View(float(v), 0.3) for v in speed[:frames]),
+        novel_frames(stamps, [[cause.name for cause in n.causes] for n in told]),
     )
 
 

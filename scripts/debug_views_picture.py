@@ -87,7 +87,7 @@ def from_above(message: Any) -> Any:
     cv2.circle(image, at(ego), 7, EGO, -1, cv2.LINE_AA)
     rows = textwrap.wrap(text.text, 44)
     for number, row in enumerate(rows):
-        place = (16, HEIGHT - 38 + 16 * (number + 1 - len(rows)) + 16)
+        place = (16, HEIGHT - 6 + 16 * (number - len(rows)))
         cv2.putText(image, row, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, EGO, 1, cv2.LINE_AA)
     return image
 

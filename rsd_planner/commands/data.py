@@ -54,8 +54,7 @@ def run(args: argparse.Namespace) -> int:
             "install the extra with `pip install 'rsd_planner[sim]'`"
         ) from error
     seeds = range(args.first_seed, args.first_seed + args.drives)
-    kind = "clips" if args.clips else "drives"
-    failed = make_shards(args.out, seeds, args.processes, args.seconds, kind)
+    failed = make_shards(args.out, seeds, args.processes, args.seconds, args.clips)
     for seed, what in sorted(failed.items()):
         print(f"seed {seed} was left out: {what}", file=sys.stderr)
     print(f"{args.out / 'README.md'} says what the {args.drives - len(failed)} drives hold")

@@ -77,19 +77,17 @@ def record_drive(
 ) -> RecordedDrive:
     """Simulates, draws and tells one drive of `duration_s` labelled seconds."""
     drive, shots = _simulated(seed, duration_s, network, 1.0 / fps)
-    rows = range(len(shots))
-    return _drawn(drive, shots, rows, np.array([r >= round(LEAD_IN_S * fps) for r in rows]))
+    rows = np.arange(len(shots))
+    return _drawn(drive, shots, rows, rows >= round(LEAD_IN_S * fps))
 
 
-def record_clips(
-    seed: int, duration_s: float = 30.0, pictures: int = 4, network: str | None = None
-) -> RecordedDrive:
+def record_clips(seed: int, duration_s: float, pictures: int) -> RecordedDrive:
     """One drive in clips of some pictures, 0.2 s apart; the newest of each is to be learned.
 
     A clip each two seconds, and each second while the expert heeds a hazard. Texts are those of
     the whole drive, since the narrator is told of every instant.
     """
-    drive, instants = _simulated(seed, duration_s, network, _NARRATED_S)
+    drive, instants = _simulated(seed, duration_s, None, _NARRATED_S)
     first = round(LEAD_IN_S / _NARRATED_S) + seed % _CLIP_EVERY
     newest = [
         place
@@ -97,9 +95,9 @@ def record_clips(
         if (place - first) % _CLIP_EVERY == 0
         or ((place - first) % _HAZARD_CLIP_EVERY == 0 and instants[place].hazards)
     ]
-    rows = [place - back for place in newest for back in range(pictures - 1, -1, -1)]
+    rows = np.array(newest)[:, None] - np.arange(pictures - 1, -1, -1)  # (clips, pictures)
     learned = np.tile(np.arange(pictures) == pictures - 1, len(newest))
-    return _drawn(drive, instants, rows, learned)
+    return _drawn(drive, instants, rows.ravel(), learned)
 
 
 def _simulated(
@@ -114,14 +112,14 @@ def _simulated(
 def _drawn(
     drive: Drive,
     shots: Sequence[Snapshot],
-    rows: Sequence[int],
+    rows: NDArray[np.int64],
     learned: NDArray[np.bool_],
 ) -> RecordedDrive:
     """Tells all shots in order and keeps those of `rows`, of which `learned` are to be learned."""
     start = drive.snapshots[0].time_s
     renderer = CameraRenderer(drive)
     narrator = Narrator(Phrases.of(drive.weather))
-    wanted = set(rows)
+    wanted = set(rows.tolist())
     jpegs: dict[int, bytes] = {}
     patches: dict[int, NDArray[np.uint32]] = {}
     views, narrations = [], []
@@ -141,17 +139,16 @@ def _drawn(
         renderer.close()
     stamps = np.array([START_NS + round((s.time_s - start) * 1e9) for s in shots], dtype=np.int64)
     novel = novel_frames(stamps, [[c.name for c in n.causes] for n in narrations])
-    kept = np.array(rows)
     return RecordedDrive(
         drive,
-        stamps[kept],
+        stamps[rows],
         tuple(jpegs[r] for r in rows),
         learned,
         np.stack([patches[r] for r in rows]),
         np.array([image_labels(views[r]) for r in rows], dtype=np.float32),
         tuple(narrations[r] for r in rows),
         tuple(views[r] for r in rows),
-        novel[kept],
+        novel[rows],
     )
 
 

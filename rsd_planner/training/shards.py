@@ -40,7 +40,6 @@ from rsd_planner.types import CameraModel
 __all__ = [
     "FUTURE_STEPS",
     "HISTORY_STEPS",
-    "KINDS",
     "PICTURE_SIZE",
     "STEP_S",
     "TICK_HZ",
@@ -50,7 +49,6 @@ __all__ = [
 ]
 
 FORMAT = 1
-KINDS = ("drives", "clips")
 PATIENCE_S = 180.0  # a drive takes a few seconds
 TICK_HZ = 5
 PICTURE_SIZE = (128, 256)  # height, width
@@ -62,17 +60,17 @@ def make_shards(
     seeds: Sequence[int],
     processes: int = 2,
     duration_s: float = 30.0,
-    kind: str = "drives",
+    clips: bool = False,
 ) -> dict[int, str]:
     """Makes the shard of every seed that has none yet, several at once, and the data card.
 
-    `kind` is one of `KINDS`: whole drives, or clips, whose ticks are seconds apart.
+    `clips` are drives of which only ticks seconds apart are kept.
 
     Returns what went wrong with a seed, by seed; such a drive is left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     todo = [seed for seed in seeds if not _shard_path(folder, seed).exists()]
-    task = functools.partial(_make_one, duration_s=duration_s, folder=folder, kind=kind)
+    task = functools.partial(_make_one, duration_s=duration_s, folder=folder, clips=clips)
     failed: dict[int, str] = {}
     columns = ("drives", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
@@ -85,8 +83,8 @@ def make_shards(
     return failed
 
 
-def _make_one(seed: int, duration_s: float, folder: Path, kind: str) -> None:
-    if kind == "clips":
+def _make_one(seed: int, duration_s: float, folder: Path, clips: bool) -> None:
+    if clips:
         write_shard(record_clips(seed, duration_s, FRAMES), folder)
     else:
         write_shard(record_drive(seed, duration_s, fps=TICK_HZ), folder)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["CLASS_STEP", "PixelClass"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["CLASS_STEP", "PATCH_PX", "PixelClass", "patch_bits"]
 
 CLASS_STEP = 8  # grey levels between two classes in the drawn id picture
+PATCH_PX = 16
+_MIN_PATCH_PIXELS = 3
 
 
 class PixelClass(IntEnum):
@@ -44,3 +49,18 @@ class PixelClass(IntEnum):
     CROSSING_VEHICLE = 29  # has the right of way at the junction ahead
     INDICATOR_ON = 30  # a flashing turn indicator or hazard light
     SIGN = 31  # the last bit of a patch's label
+
+
+def patch_bits(classes: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """Which classes have at least three pixels under each patch, as bits.
+
+    `classes` is (…, height, width); the result is (…, height / 16, width / 16).
+    """
+    *several, height, width = classes.shape
+    rows, columns = height // PATCH_PX, width // PATCH_PX
+    blocks = classes.reshape(-1, rows, PATCH_PX, columns, PATCH_PX)
+    place = np.arange(len(blocks) * rows * columns).reshape(-1, rows, 1, columns, 1)
+    bins = place * len(PixelClass) + blocks
+    pixels = np.bincount(bins.ravel(), minlength=place.size * len(PixelClass))
+    enough = pixels.reshape(*several, rows, columns, len(PixelClass)) >= _MIN_PATCH_PIXELS
+    return (enough << np.arange(len(PixelClass), dtype=np.uint32)).sum(axis=-1, dtype=np.uint32)

@@ -10,9 +10,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rsd_planner.simulation.phrases import CAUSES, Phrases
 from rsd_planner.simulation.scene import HazardKind
 from rsd_planner.simulation.sight import view_of
@@ -29,15 +26,11 @@ __all__ = [
     "LABELS",
     "LABEL_KINDS",
     "LABEL_NAMES",
-    "PATCH_PX",
     "Label",
     "image_labels",
-    "patch_bits",
     "view_of",
 ]
 
-PATCH_PX = 16
-_MIN_PATCH_PIXELS = 3
 LABEL_KINDS = ("binary", "distance", "speed", "side")
 
 
@@ -52,20 +45,6 @@ class Label:
     name: str
     kind: str  # one of LABEL_KINDS
     value: Callable[[View], float]
-
-
-def patch_bits(classes: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """Which classes have at least three pixels under each patch, as bits.
-
-    `classes` is (height, width); the result is (height / 16, width / 16).
-    """
-    height, width = classes.shape
-    blocks = classes.reshape(height // PATCH_PX, PATCH_PX, width // PATCH_PX, PATCH_PX)
-    bits = np.zeros((height // PATCH_PX, width // PATCH_PX), dtype=np.uint32)
-    for kind in np.unique(classes):
-        enough = (blocks == kind).sum(axis=(1, 3)) >= _MIN_PATCH_PIXELS
-        bits |= enough.astype(np.uint32) << np.uint32(kind)
-    return bits
 
 
 def image_labels(view: View) -> list[float]:

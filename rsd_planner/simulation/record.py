@@ -19,7 +19,7 @@ from rsd_planner.simulation.camera import (
     CameraRenderer,
     front_wide_camera,
 )
-from rsd_planner.simulation.labels import image_labels, patch_bits, view_of
+from rsd_planner.simulation.labels import image_labels, view_of
 from rsd_planner.simulation.narrator import Narration, Narrator, View
 from rsd_planner.simulation.phrases import Phrases
 from rsd_planner.simulation.scene import Drive, Snapshot
@@ -60,7 +60,7 @@ class RecordedDrive:
     stamps_ns: NDArray[np.int64]  # (frames,)
     jpegs: tuple[bytes, ...]
     learned: NDArray[np.bool_]  # (frames,)
-    patch_classes: NDArray[np.uint32]  # (frames, 8, 16) bit k: class k has ≥ 3 pixels there
+    classes: NDArray[np.uint8]  # (frames, 128, 256) PixelClass
     labels: NDArray[np.float32]  # (frames, len(LABEL_NAMES))
     narrations: tuple[Narration, ...]
     views: tuple[View, ...]  # what the narrator was told
@@ -121,7 +121,7 @@ def _drawn(
     narrator = Narrator(Phrases.of(drive.weather))
     wanted = set(rows.tolist())
     jpegs: dict[int, bytes] = {}
-    patches: dict[int, NDArray[np.uint32]] = {}
+    shown: dict[int, NDArray[np.uint8]] = {}
     views, narrations = [], []
     try:
         for place, shot in enumerate(shots):
@@ -130,7 +130,7 @@ def _drawn(
                 classes = picture.classes
                 bgr = cv2.cvtColor(picture.image, cv2.COLOR_RGB2BGR)
                 _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-                jpegs[place], patches[place] = jpeg.tobytes(), patch_bits(classes)
+                jpegs[place], shown[place] = jpeg.tobytes(), classes
             else:
                 classes = renderer.classes(shot)
             views.append(view_of(drive, shot, classes))
@@ -144,7 +144,7 @@ def _drawn(
         stamps[rows],
         tuple(jpegs[r] for r in rows),
         learned,
-        np.stack([patches[r] for r in rows]),
+        np.stack([shown[r] for r in rows]),
         np.array([image_labels(views[r]) for r in rows], dtype=np.float32),
         tuple(narrations[r] for r in rows),
         tuple(views[r] for r in rows),

@@ -140,14 +140,15 @@ class Recorder:
     def _lead(self, by_id: dict[str, Vehicle]) -> LeadCar | None:
         found = libsumo.vehicle.getLeader("ego", 120.0)
         name, gap = (found[0], float(found[1]) + EGO_MIN_GAP_M) if found else ("", 0.0)
-        leaving = by_id.get(self._followed)
+        leaving = self._stage.actors.get(self._followed)
         # SUMO's vehicles leave a lane at once; what is drawn is still in it for a while.
         if (
             leaving is not None
+            and self._followed in by_id
             and name != self._followed
             and abs(self._stage.slide_m(self._followed)) > _HALF_LANE_M
         ):
-            name, gap = self._followed, self._gap_m(leaving)
+            name, gap = self._followed, leaving.rear_m - self._stage.ego_s
         self._followed = name if name in by_id else ""
         if not self._followed:
             return None
@@ -158,11 +159,6 @@ class Recorder:
         return LeadCar(
             lead.vehicle_id, max(0.1, gap), lead.speed_mps, lead.acceleration_mps2, lead.brake_lamp
         )
-
-    def _gap_m(self, ahead: Vehicle) -> float:
-        """Bumper to bumper, of one that is nearly straight ahead."""
-        x, y = self.fronts[-1]
-        return float(np.hypot(ahead.x_m - x, ahead.y_m - y)) - 0.5 * ahead.length_m
 
     def _light_ahead(self, lights: list[LightState]) -> LightAhead | None:
         upcoming = libsumo.vehicle.getNextTLS("ego")

@@ -83,6 +83,10 @@ class DriveSet:
             )
         if also is not None:
             files += sorted(also.glob("drive_*.npz"))
+        if any(not _class_file(file).exists() for file in files):
+            raise CommandError(
+                f"the drives in {folder} were made by an older version; remove them."
+            )
         arrays: dict[str, list[NDArray[Any]]] = {name: [] for name in _ARRAYS}
         metas, counts = [], []
         for file in files:
@@ -111,6 +115,7 @@ class DriveSet:
         # Each frame's causes as the narrator named them: a name and attributes.
         self.causes: list[list[dict[str, Any]]] = [c for m in metas for c in m["causes"]]
         self._files = [_PictureFile(f.with_name(f"{f.stem}.pictures.npy")) for f in files]
+        self._class_files = [_PictureFile(_class_file(f)) for f in files]
         self._shards = files
 
     def __len__(self) -> int:
@@ -129,6 +134,10 @@ class DriveSet:
     def pictures(self, frames: Iterable[int]) -> NDArray[np.uint8]:
         """(len(frames), height, width, 3) RGB."""
         return np.stack([self._files[self.drive[i]].read(int(self.row[i])) for i in frames])
+
+    def pixel_classes(self, frames: Iterable[int]) -> NDArray[np.uint8]:
+        """(len(frames), height, width) what each pixel shows, as an index into `classes`."""
+        return np.stack([self._class_files[self.drive[i]].read(int(self.row[i])) for i in frames])
 
     def ego_history(self, frame: int, step_s: float) -> EgoHistory:
         """What the car did before a frame, in steps of `step_s`.
@@ -160,6 +169,10 @@ class DriveSet:
                 f"the ticks in {self._shards[0].parent} are seconds apart (`rsd data --clips`); "
                 "what learns or measures from tick to tick needs whole drives."
             )
+
+
+def _class_file(shard: Path) -> Path:
+    return shard.with_name(f"{shard.stem}.classes.npy")
 
 
 def _camera_of(meta: dict[str, Any]) -> CameraModel | None:

@@ -74,6 +74,12 @@ class Examples:
         """Rotary position of a text's first token."""
         return int(self._places.max()) + 1
 
+    def cached(self, ticks: NDArray[np.int64], newest: int = FRAMES) -> Tensor:
+        """Features (ticks · newest, tokens, hidden) of the newest pictures of some ticks."""
+        assert self.features is not None, "without features a batch needs pictures"
+        frames = self.frames[ticks, FRAMES - newest :]
+        return torch.from_numpy(self.features[frames.ravel()]).to(self.device).float()
+
     def batch(
         self,
         ticks: NDArray[np.int64],
@@ -96,9 +102,7 @@ class Examples:
         sequence = torch.cat([torch.from_numpy(ids[:, kept]), tokens.clamp(min=0)], dim=1)
         embeds = self.vla.text.embed_tokens(sequence.to(self.device))
         if pictures is None:
-            assert self.features is not None, "without features a batch needs pictures"
-            cached = self.features[frames[:, FRAMES - newest :].ravel()]
-            pictures = torch.from_numpy(cached).to(self.device).float()
+            pictures = self.cached(ticks, newest)
         where = torch.from_numpy(np.flatnonzero(self._prompt.is_image[kept])).to(self.device)
         embeds = embeds.index_copy(1, where, pictures.reshape(len(ticks), -1, embeds.shape[-1]))
         tail = self.text_start + np.arange(tokens.shape[1])

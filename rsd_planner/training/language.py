@@ -33,6 +33,7 @@ from rsd_planner.training.text_stack import last_states
 __all__ = ["TextLoss", "evaluate_texts", "train_jointly", "train_language"]
 
 ONE_PICTURE_SHARE = 0.4  # of the steps that show the newest picture alone
+BLUR, LEFT_OUT = 0.15, 0.08  # of the features' spread; of the pictures' tokens
 RUN = 4  # consecutive ticks that a joint step takes together: they share pictures
 EVALUATED = 384  # held-out ticks
 JOINT_PERCEPTION_WEIGHT = 0.3
@@ -117,7 +118,10 @@ def train_language(
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:
         early = step < ONE_PICTURE_SHARE * schedule.steps
         chosen = runtime.share(step_ticks(step))
-        return text_loss(examples.batch(chosen, newest=1 if early else FRAMES), chosen)
+        noise = torch.Generator().manual_seed(schedule.noise_seed(step, runtime.rank))
+        newest = 1 if early else FRAMES
+        pictures = _unsure(examples.cached(chosen, newest), noise)
+        return text_loss(examples.batch(chosen, pictures, newest), chosen)
 
     def see(frames: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(held_out_features[frames]).to(runtime.device).float()
@@ -150,15 +154,15 @@ def train_jointly(
         ticks = _runs(runtime.share(step_ticks(step)), examples)
         frames, place = np.unique(examples.frames[ticks], return_inverse=True)
         noise = torch.Generator().manual_seed(schedule.noise_seed(step, runtime.rank))
-        tokens = perception.tokens(data, frames, noise)
+        tokens = perception.tokens(data.pictures(frames), noise)
         shown = tokens[torch.from_numpy(place.reshape(len(ticks), -1)).to(tokens.device)]
         said, metrics = text_loss(examples.batch(ticks, pictures=shown), ticks)
-        seen, parts = perception.loss(frames, tokens)
+        seen, parts = perception.loss(tokens, data.patch_bits[frames], data.labels[frames])
         losses = {"text": float(said.detach()), "perception": float(seen.detach())}
         return said + JOINT_PERCEPTION_WEIGHT * seen, {**metrics, **losses, **parts}
 
     def see(frames: NDArray[np.int64]) -> Tensor:
-        return perception.tokens(held_out, frames)
+        return perception.tokens(held_out.pictures(frames))
 
     def evaluate() -> Mapping[str, float]:
         texts = evaluate_texts(checkpoint, held_out, see, runtime)
@@ -172,6 +176,14 @@ def train_jointly(
         "heads": perception.heads,
     }
     train("joint", folder, modules, step_loss, schedule, runtime, evaluate)
+
+
+def _unsure(features: Tensor, noise: torch.Generator) -> Tensor:
+    """Features of pictures, blurred and with tokens left out: the tower has seen these pictures
+    before, and is surer of them than it will be of others."""
+    blur = torch.randn(features.shape, generator=noise).to(features.device)
+    kept = torch.rand(features.shape[:2], generator=noise).to(features.device) >= LEFT_OUT
+    return (features + BLUR * features.std() * blur) * kept[..., None]
 
 
 def _runs(first: NDArray[np.int64], examples: Examples) -> NDArray[np.int64]:

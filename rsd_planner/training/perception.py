@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from rsd_planner.models.vision_batch import patchify
 from rsd_planner.models.vla import Vla
+from rsd_planner.training.augment import Augmenter
 from rsd_planner.training.data import DriveSet
 from rsd_planner.training.loop import Schedule, train
 from rsd_planner.training.picture_labels import (
@@ -35,6 +36,7 @@ __all__ = ["Perception", "PerceptionHeads", "frame_weights", "train_perception"]
 DENSE_WEIGHT = 3.0
 RARE_POWER, RARE_MOST = 0.8, 20.0
 EVALUATED = 2000  # held-out pictures
+VARIED_SHARE = 0.85  # of the steps; the others see pictures as they will be seen
 
 
 class PerceptionHeads(nn.Module):
@@ -86,28 +88,27 @@ class Perception:
         self._targets = LabelTargets.of(data, weights, runtime.device)
         self._dense_weight = dense_weights(data, weights, runtime.device)
 
-    def tokens(
-        self, data: DriveSet, frames: NDArray[np.int64], noise: torch.Generator | None = None
-    ) -> Tensor:
-        """Merged tokens (frames, tokens, hidden); `noise` varies light and colours."""
-        images = torch.from_numpy(data.pictures(frames)).to(self._runtime.device)
-        patches = patchify(images, self._patch, self._merge)
+    def tokens(self, images: NDArray[np.uint8], noise: torch.Generator | None = None) -> Tensor:
+        """Merged tokens (batch, tokens, hidden); `noise` varies light and colours."""
+        pixels = torch.from_numpy(images).to(self._runtime.device)
+        patches = patchify(pixels, self._patch, self._merge)
         if noise is not None:
             patches = _relight(patches, noise)
         with self._runtime.autocast():
             _, tokens, _ = self._tower.encode(patches)
         return tokens.float()
 
-    def loss(self, frames: NDArray[np.int64], tokens: Tensor) -> tuple[Tensor, Mapping[str, float]]:
-        """Loss of the heads on the tokens of some frames."""
-        data, targets, device = self._data, self._targets, self._runtime.device
+    def loss(
+        self, tokens: Tensor, patch_bits: NDArray[np.uint32], truth: NDArray[np.float32]
+    ) -> tuple[Tensor, Mapping[str, float]]:
+        """Loss of the heads on the tokens of some pictures, of which bits and labels are known."""
+        device = self._runtime.device
         dense, labels = self.heads(tokens)
-        bits = _bits(data.patch_bits[frames], len(data.classes)).to(device)
+        bits = _bits(patch_bits, len(self._data.classes)).to(device)
         dense_loss = functional.binary_cross_entropy_with_logits(
             dense, bits, pos_weight=self._dense_weight.repeat(4)
         )
-        truth = torch.from_numpy(data.labels[frames]).to(device)
-        label_loss = loss_of_labels(labels, truth, targets)
+        label_loss = loss_of_labels(labels, torch.from_numpy(truth).to(device), self._targets)
         loss = DENSE_WEIGHT * dense_loss + label_loss
         return loss, {"dense": float(dense_loss.detach()), "labels": float(label_loss.detach())}
 
@@ -119,7 +120,7 @@ class Perception:
         hits, said, true = (np.zeros(classes) for _ in range(3))
         for start in range(0, len(frames), 64):
             part = frames[start : start + 64]
-            dense, labels = self.heads(self.tokens(data, part))
+            dense, labels = self.heads(self.tokens(data.pictures(part)))
             predicted.append(labels.cpu())
             seen = (dense.cpu() > 0).view(-1, classes).numpy()
             there = _bits(data.patch_bits[part], classes).view(-1, classes).numpy() > 0.5
@@ -157,10 +158,17 @@ def train_perception(
     perception = Perception(vla, data, runtime, weights)
     step_frames = step_batches(len(data), batch, schedule.batch_seed(1), weights)
 
+    augmenter = Augmenter(data)
+
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:
         frames = runtime.share(step_frames(step))
-        noise = torch.Generator().manual_seed(schedule.noise_seed(step, runtime.rank))
-        return perception.loss(frames, perception.tokens(data, frames, noise))
+        seed = schedule.noise_seed(step, runtime.rank)
+        if step < VARIED_SHARE * schedule.steps:
+            scenes = augmenter.varied(frames, np.random.default_rng(seed))
+        else:
+            scenes = augmenter.plain(frames)
+        tokens = perception.tokens(scenes.images, torch.Generator().manual_seed(seed))
+        return perception.loss(tokens, scenes.bits, scenes.labels)
 
     def evaluate() -> Mapping[str, float]:
         return perception.evaluate(held_out)

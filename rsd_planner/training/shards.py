@@ -1,9 +1,10 @@
 """Makes training shards: one simulated drive each, recorded at the model's own tick rate.
 
-A shard is two files. `drive_SEED.pictures.npy` holds the pictures as the image processor
+A shard is three files. `drive_SEED.pictures.npy` holds the pictures as the image processor
 resizes them at run time, from the same JPEG bytes that a camera would send;
-`drive_SEED.npz` holds all else as plain arrays and JSON. The second is written last, so a
-shard that has it is whole. `data.DriveSet` reads them.
+`drive_SEED.classes.npy` what each pixel of them shows; `drive_SEED.npz` all else as plain
+arrays and JSON. The last is written last, so a shard that has it is whole. `data.DriveSet`
+reads them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from rsd_planner.planning.pictures import compressed_to_rgb
 from rsd_planner.simulation.camera import front_wide_camera
-from rsd_planner.simulation.classes import PixelClass
+from rsd_planner.simulation.classes import PixelClass, patch_bits
 from rsd_planner.simulation.labels import LABELS
 from rsd_planner.simulation.record import (
     START_NS,
@@ -48,7 +49,7 @@ __all__ = [
     "write_shard",
 ]
 
-FORMAT = 1
+FORMAT = 2
 PATIENCE_S = 180.0  # a drive takes a few seconds
 TICK_HZ = 5
 PICTURE_SIZE = (128, 256)  # height, width
@@ -116,15 +117,16 @@ def write_shard(recorded: RecordedDrive, folder: Path) -> Path:
         "causes": [[asdict(c) for c in n.causes] for n in recorded.narrations],
     }
     pictures = np.stack([resized(compressed_to_rgb(j, "jpeg")) for j in recorded.jpegs])
-    with _Whole(path.with_name(f"{path.stem}.pictures.npy")) as temporary:
-        np.save(temporary, pictures)
+    for name, array in (("pictures", pictures), ("classes", recorded.classes)):
+        with _Whole(path.with_name(f"{path.stem}.{name}.npy")) as temporary:
+            np.save(temporary, array)
     with _Whole(path) as temporary:
         np.savez(
             temporary,
             stamps_ns=recorded.stamps_ns,
             learned=whole & recorded.learned,
             novel=recorded.novel,
-            patch_bits=recorded.patch_classes,
+            patch_bits=patch_bits(recorded.classes),
             labels=labels,
             meta_json=_json_bytes(meta),
             views_json=_json_bytes([asdict(v) for v in recorded.views]),

@@ -64,7 +64,7 @@ def make_drive(seed: int, frames: int) -> RecordedDrive:
         stamps,
         tuple(jpegs),
         np.arange(frames) >= FIRST,
-        np.zeros((frames, 8, 16), np.uint32),
+        np.zeros((frames, 128, 256), np.uint8),
         np.full((frames, len(LABELS)), np.nan, np.float32),
         tuple(told),
         tuple(View(float(v), 0.3) for v in speed[:frames]),

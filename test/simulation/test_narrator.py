@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from rsd_planner.simulation.labels import LABEL_KINDS, LABEL_NAMES, LABELS, image_labels, patch_bits
+from rsd_planner.simulation.classes import patch_bits
+from rsd_planner.simulation.labels import LABEL_KINDS, LABEL_NAMES, LABELS, image_labels
 from rsd_planner.simulation.narrator import (
     DECISIONS,
     MAX_WORDS,
@@ -232,6 +233,7 @@ def test_patch_bits_need_three_pixels() -> None:
     assert bits.shape == (8, 16)
     assert bits[0, 0] == (1 | 1 << 9)
     assert bits[1, 0] == 1
+    assert np.array_equal(patch_bits(np.stack([classes, classes]))[1], bits)
 
 
 def test_image_labels_say_what_is_visible_and_nothing_of_the_rest() -> None:

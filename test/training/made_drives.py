@@ -26,12 +26,14 @@ def write_drive(folder: Path, seed: int) -> None:
     light = np.where(late, 200, 60)[:, None, None, None]
     pictures = light + rng.integers(0, 50, (FRAMES, *SIZE, 3))
     meta = {
-        "format": 1, "seed": seed, "network": "made", "weather": "CLEAR", "limit_mps": 14.0,
+        "format": 2, "seed": seed, "network": "made", "weather": "CLEAR", "limit_mps": 14.0,
         "labels": {}, "classes": [], "camera": None, "texts": ["x"] * FRAMES,
         "decisions": ["keep"] * FRAMES, "causes": [[]] * FRAMES,
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / f"drive_{seed:06d}.pictures.npy", pictures.astype(np.uint8))
+    classes = np.zeros((FRAMES, *SIZE), np.uint8)
+    np.save(folder / f"drive_{seed:06d}.classes.npy", classes)
     np.savez(
         folder / f"drive_{seed:06d}.npz",
         stamps_ns=1_000_000_000 + 200_000_000 * np.arange(FRAMES, dtype=np.int64),

@@ -130,7 +130,9 @@ def test_drives_that_are_there_are_kept(tmp_path: Path) -> None:
     assert shards.make_shards(tmp_path, [7, 8], processes=1, duration_s=1.0) == {}
     assert (tmp_path / "drive_000007.npz").stat().st_mtime_ns == made
     names = sorted(p.name for p in tmp_path.iterdir())
-    drives = [f"drive_00000{k}{end}" for k in (7, 8) for end in (".npz", ".pictures.npy")]
+    drives = [
+        f"drive_00000{k}{end}" for k in (7, 8) for end in (".classes.npy", ".npz", ".pictures.npy")
+    ]
     assert names == ["README.md", "card.json", *drives]
 
 

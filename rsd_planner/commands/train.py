@@ -73,7 +73,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     target = actions.add_parser("target", help="train the target, all stages or one")
     add = target.add_argument
     add("--stage", choices=["all", *STAGES], default="all", help="one stage alone (default: all)")
-    add("--data", type=Path, required=True, help="drives in heldout and in train, clips or both")
+    add(
+        "--data",
+        type=Path,
+        required=True,
+        help="drives in heldout and in train, clips or both; in unseen if any",
+    )
     add("--work", type=Path, required=True, help="where the run keeps its state")
     add("--out", type=Path, required=True, help="where the checkpoint goes")
     for stage, default, what in _STEPS:

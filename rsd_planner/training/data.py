@@ -74,15 +74,16 @@ class DriveSet:
     future_xyz: NDArray[np.float32]  # (frames, 64, 3)
     future_rot: NDArray[np.float32]  # (frames, 64, 3, 3)
 
-    def __init__(self, folder: Path, limit: int | None = None, also: Path | None = None) -> None:
-        """Opens the first `limit` drives of a folder, or all, and all of `also` behind them."""
+    def __init__(self, folder: Path, limit: int | None = None, also: Iterable[Path] = ()) -> None:
+        """Opens the first `limit` drives of a folder, or all, and all of other folders behind
+        them."""
         files = sorted(folder.glob("drive_*.npz"))[:limit]
         if not files:
             raise CommandError(
                 f"there are no drives in {folder}; make some with `rsd data --out {folder}`."
             )
-        if also is not None:
-            files += sorted(also.glob("drive_*.npz"))
+        for other in also:
+            files += sorted(other.glob("drive_*.npz"))
         if any(not _class_file(file).exists() for file in files):
             raise CommandError(
                 f"the drives in {folder} were made by an older version; remove them."

@@ -43,7 +43,7 @@ SETTINGS = {"frames_per_camera": 4, "frame_interval_s": 0.2, "num_samples": 1}
 class TargetRun:
     """A training run: where its data is, where it writes, how long each stage is."""
 
-    data: Path  # shards, in the folders `heldout` and `train`, `clips` or both
+    data: Path  # shards in folders: `heldout`; `train`, `clips` or both; `unseen` if there are any
     folder: Path  # where the run keeps its state
     output: Path  # the checkpoint
     steps: dict[str, int]  # of perception, language, joint, action; 0 leaves a stage out
@@ -71,12 +71,14 @@ class TargetRun:
             self.runtime.wait()
 
     def _drives(self, split: str) -> DriveSet:
-        if split != "train":
+        """`heldout`, `tower` (what the vision tower learns from) or `text` (all else does)."""
+        if split == "heldout":
             return DriveSet(self.data / split)
-        whole, clips = self.data / split, self.data / "clips"
-        if clips.is_dir() and not whole.is_dir():
-            return DriveSet(clips, self.limit)
-        return DriveSet(whole, self.limit, also=clips if clips.is_dir() else None)
+        names = ("train", "clips") if split == "tower" else ("train", "clips", "unseen")
+        first, *others = [self.data / n for n in names if (self.data / n).is_dir()] or [
+            self.data / "train"
+        ]
+        return DriveSet(first, self.limit, also=others)
 
     def _schedule(self, stage: str, rate: float, warmup: int) -> Schedule:
         steps = self.steps[stage]
@@ -98,7 +100,7 @@ class TargetRun:
             self._copy(self.start)
             note.write_text(json.dumps({"goes_on_from": str(self.start)}) + "\n")
             return
-        data = self._drives("train")
+        data = self._drives("text")
         tokenizer = train_tokenizer([*PROMPT_TEXTS * 50, *data.texts], WORD_PIECES)
         extend_tokenizer(tokenizer, self.size.history_bins)
         vla = build_vla(self.size, tokenizer, action_statistics(data), seed=self.seed)
@@ -156,7 +158,7 @@ class TargetRun:
         return file
 
     def _examples(self, checkpoint: Checkpoint) -> Examples:
-        data = self._drives("train")
+        data = self._drives("text")
         return Examples(checkpoint, data, self.runtime, self._features(checkpoint, data, "train"))
 
     def _features(self, checkpoint: Checkpoint, data: DriveSet, split: str) -> NDArray[np.float16]:
@@ -165,7 +167,7 @@ class TargetRun:
     def _perception(self) -> None:
         train_perception(
             self._model().vla,
-            self._drives("train"),
+            self._drives("tower"),
             self._drives("heldout"),
             self.folder,
             self._schedule("perception", 1.5e-3, 200),
@@ -186,7 +188,7 @@ class TargetRun:
 
     def _joint(self) -> None:
         checkpoint = self._model("perception", "language")
-        data = self._drives("train")
+        data = self._drives("tower")
         weights = frame_weights(data, np.arange(len(data)))
         perception = Perception(checkpoint.vla, data, self.runtime, weights)
         if self.steps.get("perception", 1) > 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -186,6 +187,26 @@ def test_clips_alone_are_enough_for_a_target(
     assert "no folder train" in capsys.readouterr().err
     (data / "clips").symlink_to(drives / "clips")
     assert main(command(data, tmp_path / "work", stage="init")) == 0
+
+
+def test_unseen_drives_are_kept_from_the_tower(drives: Path, tmp_path: Path) -> None:
+    data, few = tmp_path / "data", STEPS | {"perception": 1, "language": 1}
+    data.mkdir()
+    for name, source in (("heldout", "heldout"), ("clips", "clips"), ("unseen", "train")):
+        (data / name).symlink_to(drives / source)
+    for stage in ("init", "perception", "language"):
+        assert main(command(data, tmp_path / "with", stage, few)) == 0
+    (data / "unseen").unlink()
+    shutil.copytree(tmp_path / "with" / "init", tmp_path / "without" / "init")
+    shutil.copy(tmp_path / "with" / "init.json", tmp_path / "without")
+    assert main(command(data, tmp_path / "without", "perception", few)) == 0
+    towers = (tmp_path / f / "perception.safetensors" for f in ("with", "without"))
+    first, second = (load_file(str(f)) for f in towers)
+    for key in first.keys() - {"elapsed_s"}:
+        assert torch.equal(first[key], second[key]), key
+    (features,) = (tmp_path / "with").glob("features_train_*.npy")
+    frames = len(DriveSet(drives / "clips")) + len(DriveSet(drives / "train"))
+    assert len(np.load(features, mmap_mode="r")) == frames
 
 
 def test_going_on_needs_something_to_go_on_from(

@@ -29,6 +29,7 @@ from rsd_planner.simulation.stage import Eye, Pair, Stage
 __all__ = ["FLASHES_HZ", "HAZARD_CLASSES", "Actors", "is_flash"]
 
 FLASHES_HZ = 1.5
+_LIT_SHARE = 0.75  # of four pictures 0.2 s apart at most two are dark
 HAZARD_CLASSES = {
     HazardKind.PEDESTRIAN_CROSSING: PixelClass.PEDESTRIAN_CROSSING,
     HazardKind.PEDESTRIAN_WAITING: PixelClass.PEDESTRIAN_WAITING,
@@ -49,7 +50,7 @@ _SIDES = {"left": (1,), "right": (-1,), "both": (1, -1)}
 
 def is_flash(time_s: float) -> bool:
     """Whether flashing lamps are lit at this time."""
-    return (time_s * FLASHES_HZ) % 1.0 < 0.5
+    return (time_s * FLASHES_HZ) % 1.0 < _LIT_SHARE
 
 
 @dataclass

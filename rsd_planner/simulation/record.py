@@ -122,7 +122,8 @@ def _drawn(
     wanted = set(rows.tolist())
     jpegs: dict[int, bytes] = {}
     shown: dict[int, NDArray[np.uint8]] = {}
-    views, narrations = [], []
+    views: list[View] = []
+    narrations: list[Narration] = []
     try:
         for place, shot in enumerate(shots):
             if place in wanted:
@@ -133,7 +134,7 @@ def _drawn(
                 jpegs[place], shown[place] = jpeg.tobytes(), classes
             else:
                 classes = renderer.classes(shot)
-            views.append(view_of(drive, shot, classes))
+            views.append(view_of(drive, shot, classes, views[-1] if views else None))
             narrations.append(narrator.tell(views[-1]))
     finally:
         renderer.close()

@@ -20,6 +20,9 @@ _MIN_LIGHT_PIXELS = 6
 _LEAD_SIGHT_M = 70.0
 _LIGHT_SIGHT_M = 70.0
 _CURVE_SIGHT_M = 50.0
+# What was seen an instant ago is still seen at a little less: limbs swing, lamps flicker.
+_STILL_SEEN = 0.6
+_STILL_SEEN_M = 2.0
 _LIT = {
     LightState.RED: PixelClass.LIGHT_RED,
     LightState.AMBER: PixelClass.LIGHT_AMBER,
@@ -39,10 +42,13 @@ _SHOWN: dict[HazardKind, tuple[PixelClass, int, float]] = {
 }
 
 
-def view_of(drive: Drive, shot: Snapshot, classes: NDArray[np.uint8]) -> View:
+def view_of(
+    drive: Drive, shot: Snapshot, classes: NDArray[np.uint8], before: View | None = None
+) -> View:
     """What can be seen in the picture of a snapshot, and what the expert does next.
 
-    `classes` is the (height, width) id picture of the snapshot.
+    `classes` is the (height, width) id picture of the snapshot; `before` is what was seen an
+    instant earlier.
     """
     pixels = np.bincount(classes.reshape(-1), minlength=len(PixelClass))
     sight_m = _CLEAR_SHARE * visibility_of(drive.weather)
@@ -52,43 +58,63 @@ def view_of(drive: Drive, shot: Snapshot, classes: NDArray[np.uint8]) -> View:
     return View(
         speed_mps=max(0.0, float(speeds[0])),
         next_acceleration_mps2=float(speeds[1] - speeds[0]) / _NEXT_S,
-        lead=_lead(shot, pixels, kinds, sight_m),
-        light=_light(shot, pixels, sight_m),
-        hazards=_hazards(shot, pixels, kinds, sight_m),
+        lead=_lead(shot, pixels, kinds, sight_m, before is not None and before.lead is not None),
+        light=_light(shot, pixels, sight_m, before is not None and before.light is not None),
+        hazards=_hazards(
+            shot, pixels, kinds, sight_m, {h.kind for h in before.hazards} if before else set()
+        ),
         sideways_mps=_sideways_m(drive.network, soon.position_m) / _NEXT_S,
         weather=drive.weather,
     )
 
 
+def _enough(pixels: int, least: int, seen_before: bool) -> bool:
+    return pixels >= least * (_STILL_SEEN if seen_before else 1.0)
+
+
+def _within(distance_m: float, sight_m: float, seen_before: bool) -> bool:
+    return distance_m < sight_m + (_STILL_SEEN_M if seen_before else 0.0)
+
+
 def _lead(
-    shot: Snapshot, pixels: NDArray[np.int64], kinds: dict[str, str], sight_m: float
+    shot: Snapshot,
+    pixels: NDArray[np.int64],
+    kinds: dict[str, str],
+    sight_m: float,
+    seen_before: bool,
 ) -> LeadView | None:
     lead = shot.lead
-    if lead is None or lead.gap_m > min(sight_m, _LEAD_SIGHT_M):
+    if lead is None or not _within(lead.gap_m, min(sight_m, _LEAD_SIGHT_M), seen_before):
         return None
     if any(lead.vehicle_id in hazard.actor_ids for hazard in shot.hazards):
         return None  # it is told as that
     lamps = int(pixels[PixelClass.LEAD_BRAKE_LAMP_ON])
-    if pixels[PixelClass.LEAD_VEHICLE] + lamps < _MIN_LEAD_PIXELS:
+    if not _enough(pixels[PixelClass.LEAD_VEHICLE] + lamps, _MIN_LEAD_PIXELS, seen_before):
         return None
     return LeadView(kinds[lead.vehicle_id], lead.gap_m, lead.speed_mps, lamps > 0)
 
 
-def _light(shot: Snapshot, pixels: NDArray[np.int64], sight_m: float) -> LightView | None:
+def _light(
+    shot: Snapshot, pixels: NDArray[np.int64], sight_m: float, seen_before: bool
+) -> LightView | None:
     ahead = shot.light_ahead
-    if ahead is None or ahead.distance_m > min(sight_m, _LIGHT_SIGHT_M):
+    if ahead is None or not _within(ahead.distance_m, min(sight_m, _LIGHT_SIGHT_M), seen_before):
         return None
-    if pixels[_LIT[ahead.state]] < _MIN_LIGHT_PIXELS:
+    if not _enough(pixels[_LIT[ahead.state]], _MIN_LIGHT_PIXELS, seen_before):
         return None
     return LightView(ahead.state, ahead.distance_m)
 
 
 def _hazards(
-    shot: Snapshot, pixels: NDArray[np.int64], kinds: dict[str, str], sight_m: float
+    shot: Snapshot,
+    pixels: NDArray[np.int64],
+    kinds: dict[str, str],
+    sight_m: float,
+    before: set[HazardKind],
 ) -> tuple[HazardView, ...]:
     seen: dict[HazardKind, HazardView] = {}
     for hazard in shot.hazards:
-        if hazard.kind not in seen and _is_seen(hazard, pixels, sight_m):
+        if hazard.kind not in seen and _is_seen(hazard, pixels, sight_m, hazard.kind in before):
             actor = next((kinds[i] for i in hazard.actor_ids if i in kinds), "")
             distance = max(0.0, hazard.distance_m)
             seen[hazard.kind] = HazardView(
@@ -97,11 +123,12 @@ def _hazards(
     return tuple(sorted(seen.values(), key=lambda h: h.distance_m))
 
 
-def _is_seen(hazard: Hazard, pixels: NDArray[np.int64], sight_m: float) -> bool:
+def _is_seen(hazard: Hazard, pixels: NDArray[np.int64], sight_m: float, seen_before: bool) -> bool:
     if hazard.kind is HazardKind.CURVE:
-        return hazard.distance_m < min(sight_m, _CURVE_SIGHT_M)
+        return _within(hazard.distance_m, min(sight_m, _CURVE_SIGHT_M), seen_before)
     shown_as, least, farthest_m = _SHOWN[hazard.kind]
-    return hazard.distance_m < min(sight_m, farthest_m) and int(pixels[shown_as]) >= least
+    near = _within(hazard.distance_m, min(sight_m, farthest_m), seen_before)
+    return near and _enough(int(pixels[shown_as]), least, seen_before)
 
 
 def _sideways_m(network: str, positions: NDArray[np.float64]) -> float:

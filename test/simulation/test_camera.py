@@ -233,8 +233,8 @@ def test_indicator_flashes_on_its_side(
 ) -> None:
     car = vehicle("v", "car", 12.0, indicator=side, turn_rad=turn_rad)
     lit = renderer.render(empty_street(vehicles=(car,), time_s=0.1))
-    dark = renderer.render(empty_street(vehicles=(car,), time_s=0.4))
-    assert (is_flash(0.1), is_flash(0.4)) == (True, False)
+    dark = renderer.render(empty_street(vehicles=(car,), time_s=0.6))
+    assert (is_flash(0.1), is_flash(0.6)) == (True, False)
     assert not ((dark.classes == PixelClass.INDICATOR_ON)[:, 120:136]).any()
     shown = np.nonzero((lit.classes == PixelClass.INDICATOR_ON)[:, 110:146])[1] + 110
     assert len(shown) >= 6
@@ -245,7 +245,7 @@ def test_indicator_flashes_on_its_side(
 
 def test_parked_hazard_lights_flash(renderer: CameraRenderer) -> None:
     lit, dark = (
-        count(renderer.render(empty_street(time_s=t)), PixelClass.INDICATOR_ON) for t in (0.1, 0.4)
+        count(renderer.render(empty_street(time_s=t)), PixelClass.INDICATOR_ON) for t in (0.1, 0.6)
     )
     assert lit >= 6
     assert dark == 0

@@ -1,6 +1,7 @@
 """What happens on drives: hazards that are told, heeded and survived."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -137,6 +138,31 @@ def test_the_ego_lets_a_crossing_pedestrian_pass(drives: list[Drive]) -> None:
         # It can always stop before the person.
         assert all(speed**2 / (2 * 5.0) < distance for distance, speed in near), drive.seed
     assert crossings >= 4
+
+
+def test_who_steps_onto_the_road_was_seen_to_wait(drives: list[Drive]) -> None:
+    """Before that a person at the kerb looks like one who lets the ego pass."""
+    seen = 0
+    for drive in drives:
+        for before, shot in pairwise(drive.snapshots):
+            crosses, waits = (
+                {name for h in s.hazards if h.kind is kind for name in h.actor_ids}
+                for s, kind in (
+                    (shot, HazardKind.PEDESTRIAN_CROSSING),
+                    (before, HazardKind.PEDESTRIAN_WAITING),
+                )
+            )
+            crossed = {
+                name
+                for h in before.hazards
+                if h.kind is HazardKind.PEDESTRIAN_CROSSING
+                for name in h.actor_ids
+            }
+            hazard = of_kind(shot, HazardKind.PEDESTRIAN_CROSSING)
+            if hazard is not None and hazard.distance_m < 45.0 and crosses - crossed:
+                assert crosses - crossed <= waits, (drive.seed, shot.time_s)
+                seen += 1
+    assert seen >= 4
 
 
 def test_who_cuts_in_signals_first(drives: list[Drive]) -> None:

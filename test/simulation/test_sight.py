@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rsd_planner.simulation.camera import CameraRenderer
+from rsd_planner.simulation.classes import PixelClass
 from rsd_planner.simulation.labels import view_of
 from rsd_planner.simulation.network import load_network
 from rsd_planner.simulation.scene import (
@@ -81,6 +82,18 @@ def test_a_pedestrian_ahead_is_seen_with_side_and_distance() -> None:
     view = see(drive, with_person(drive, 24.0, 1.0, "left"))
     assert [(h.kind, h.side) for h in view.hazards] == [(HazardKind.PEDESTRIAN_CROSSING, "left")]
     assert view.hazards[0].distance_m == pytest.approx(24.0 - FRONT_M)
+
+
+@pytest.mark.parametrize(("pixels", "first", "still"), [(30, True, True), (14, False, True),
+                                                        (8, False, False)])  # fmt: skip
+def test_what_was_seen_stays_seen_at_a_little_less(pixels: int, first: bool, still: bool) -> None:
+    drive = drive_along()
+    shot = with_person(drive, 24.0, 1.0, "left")
+    classes = np.full((128, 256), PixelClass.ROAD, np.uint8)
+    classes.ravel()[:pixels] = PixelClass.PEDESTRIAN_CROSSING
+    seen_before = see(drive, shot)
+    assert bool(view_of(drive, shot, classes).hazards) is first
+    assert bool(view_of(drive, shot, classes, seen_before).hazards) is still
 
 
 def test_a_pedestrian_beside_the_picture_is_not_seen() -> None:

@@ -24,10 +24,10 @@ def stands_by(bench: Bench) -> int:
 
 
 def kill_worker(bench: Bench) -> None:
-    pid = bench.client.status().pid
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    bench.wait(lambda: bench.client.status().pid != pid)
+    before = bench.client.status()
+    assert before.pid is not None
+    os.kill(before.pid, signal.SIGKILL)
+    bench.wait(lambda: bench.client.status().generation != before.generation)
 
 
 def test_the_one_that_waits_takes_over(start: Callable[..., Bench]) -> None:

@@ -16,6 +16,7 @@ _CLOTHES = (
 )  # fmt: skip
 _CORRIDOR_M = 2.0  # half of it: nobody may be that near to the ego's middle line
 _STOP_BEFORE_M = 3.5
+_HEEDED_M = 50.0
 
 
 def clothes(rng: np.random.Generator) -> tuple[int, int, int]:
@@ -68,8 +69,10 @@ class Crossing(Event):
         kindly = brake_for(stage.ego_speed, gap - 8.0) < 1.8
         if self._state == "stands" and self._waits and arrives_s < 6.5 and kindly:
             self._state, self._since_s = "waits", stage.time_s
-        if self._state == "waits":
+        # Who stands there looks the same before the ego heeds it.
+        if gap < _HEEDED_M:
             stage.report(Hazard(HazardKind.PEDESTRIAN_WAITING, (self._name,), gap, self._side))
+        if self._state == "waits":
             stage.wishes.append(Wish(gap - 9.0, 1.5, follow=False))
             patient = stage.time_s - self._since_s > self._patience_s
             ready = patient and brake_for(stage.ego_speed, gap - _STOP_BEFORE_M) < 1.7

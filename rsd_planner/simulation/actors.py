@@ -13,12 +13,11 @@ import numpy as np
 
 from rsd_planner.simulation import cars, people
 from rsd_planner.simulation.barriers import obstacle
-from rsd_planner.simulation.classes import PixelClass
+from rsd_planner.simulation.classes import HAZARD_CLASSES, PixelClass
 from rsd_planner.simulation.mesh import Mesh
 from rsd_planner.simulation.people import Figure, Limb
 from rsd_planner.simulation.scene import (
     Drive,
-    HazardKind,
     Obstacle,
     Pedestrian,
     Snapshot,
@@ -26,21 +25,10 @@ from rsd_planner.simulation.scene import (
 )
 from rsd_planner.simulation.stage import Eye, Pair, Stage
 
-__all__ = ["FLASHES_HZ", "HAZARD_CLASSES", "Actors", "is_flash"]
+__all__ = ["FLASHES_HZ", "Actors", "is_flash"]
 
 FLASHES_HZ = 1.5
 _LIT_SHARE = 0.75  # of four pictures 0.2 s apart at most two are dark
-HAZARD_CLASSES = {
-    HazardKind.PEDESTRIAN_CROSSING: PixelClass.PEDESTRIAN_CROSSING,
-    HazardKind.PEDESTRIAN_WAITING: PixelClass.PEDESTRIAN_WAITING,
-    HazardKind.CYCLIST: PixelClass.CYCLIST_AHEAD,
-    HazardKind.CUT_IN: PixelClass.CUT_IN_VEHICLE,
-    HazardKind.MERGE: PixelClass.MERGING_VEHICLE,
-    HazardKind.BLOCKED_LANE: PixelClass.BLOCKING_VEHICLE,
-    HazardKind.CONES: PixelClass.CONE_IN_LANE,
-    HazardKind.ONCOMING: PixelClass.ONCOMING_VEHICLE,
-    HazardKind.CROSS_TRAFFIC: PixelClass.CROSSING_VEHICLE,
-}
 _SHADOW_ORDER = 20  # above every layer of the ground
 _FULL_PACE_MPS = 1.0
 _SIGHT_M = 200.0

@@ -7,7 +7,9 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CLASS_STEP", "PATCH_PX", "PixelClass", "patch_bits"]
+from rsd_planner.simulation.scene import HazardKind
+
+__all__ = ["CLASS_STEP", "HAZARD_CLASSES", "PATCH_PX", "PixelClass", "patch_bits"]
 
 CLASS_STEP = 8  # grey levels between two classes in the drawn id picture
 PATCH_PX = 16
@@ -49,6 +51,19 @@ class PixelClass(IntEnum):
     CROSSING_VEHICLE = 29  # has the right of way at the junction ahead
     INDICATOR_ON = 30  # a flashing turn indicator or hazard light
     SIGN = 31  # the last bit of a patch's label
+
+
+HAZARD_CLASSES = {
+    HazardKind.PEDESTRIAN_CROSSING: PixelClass.PEDESTRIAN_CROSSING,
+    HazardKind.PEDESTRIAN_WAITING: PixelClass.PEDESTRIAN_WAITING,
+    HazardKind.CYCLIST: PixelClass.CYCLIST_AHEAD,
+    HazardKind.CUT_IN: PixelClass.CUT_IN_VEHICLE,
+    HazardKind.MERGE: PixelClass.MERGING_VEHICLE,
+    HazardKind.BLOCKED_LANE: PixelClass.BLOCKING_VEHICLE,
+    HazardKind.CONES: PixelClass.CONE_IN_LANE,
+    HazardKind.ONCOMING: PixelClass.ONCOMING_VEHICLE,
+    HazardKind.CROSS_TRAFFIC: PixelClass.CROSSING_VEHICLE,
+}
 
 
 def patch_bits(classes: NDArray[np.uint8]) -> NDArray[np.uint32]:

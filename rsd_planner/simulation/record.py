@@ -134,7 +134,7 @@ def _drawn(
                 jpegs[place], shown[place] = jpeg.tobytes(), classes
             else:
                 classes = renderer.classes(shot)
-            views.append(view_of(drive, shot, classes, views[-1] if views else None))
+            views.append(view_of(drive, shot, classes, *views[-1:]))
             narrations.append(narrator.tell(views[-1]))
     finally:
         renderer.close()

@@ -41,9 +41,11 @@ _SHOWN: dict[HazardKind, tuple[PixelClass, int, float]] = {
     HazardKind.CROSS_TRAFFIC: (PixelClass.CROSSING_VEHICLE, 36, 60.0),
 }
 
+_NOTHING = View(0.0, 0.0)
+
 
 def view_of(
-    drive: Drive, shot: Snapshot, classes: NDArray[np.uint8], before: View | None = None
+    drive: Drive, shot: Snapshot, classes: NDArray[np.uint8], before: View = _NOTHING
 ) -> View:
     """What can be seen in the picture of a snapshot, and what the expert does next.
 
@@ -58,11 +60,9 @@ def view_of(
     return View(
         speed_mps=max(0.0, float(speeds[0])),
         next_acceleration_mps2=float(speeds[1] - speeds[0]) / _NEXT_S,
-        lead=_lead(shot, pixels, kinds, sight_m, before is not None and before.lead is not None),
-        light=_light(shot, pixels, sight_m, before is not None and before.light is not None),
-        hazards=_hazards(
-            shot, pixels, kinds, sight_m, {h.kind for h in before.hazards} if before else set()
-        ),
+        lead=_lead(shot, pixels, kinds, sight_m, before.lead is not None),
+        light=_light(shot, pixels, sight_m, before.light is not None),
+        hazards=_hazards(shot, pixels, kinds, sight_m, {h.kind for h in before.hazards}),
         sideways_mps=_sideways_m(drive.network, soon.position_m) / _NEXT_S,
         weather=drive.weather,
     )

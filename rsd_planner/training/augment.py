@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rsd_planner.simulation.classes import PixelClass, patch_bits
+from rsd_planner.simulation.classes import HAZARD_CLASSES, PixelClass, patch_bits
 from rsd_planner.training.data import DriveSet, Label
 
 __all__ = ["Augmenter", "Scenes"]
@@ -27,25 +27,23 @@ _PASTED_SHARE = 0.5
 _MIRRORED_SHARE = 0.5
 _LOST = 0.5  # a thing of which less is left says nothing of itself any more
 # What names start the labels that tell of a thing, and the classes that show it.
-_SHOWN_BY: dict[str, tuple[str, ...]] = {
-    "pedestrian_crossing": ("pedestrian_crossing",),
-    "pedestrian_waiting": ("pedestrian_waiting",),
-    "cyclist": ("cyclist_ahead",),
-    "cut_in": ("cut_in_vehicle",),
-    "merge": ("merging_vehicle",),
-    "blocked_lane": ("blocking_vehicle",),
-    "cones": ("cone_in_lane",),
-    "oncoming": ("oncoming_vehicle",),
-    "cross_traffic": ("crossing_vehicle",),
-    "lead": ("lead_vehicle", "lead_brake_lamp_on"),
-    "light": ("light_red", "light_amber", "light_green"),
+_SHOWN_BY: dict[str, tuple[PixelClass, ...]] = {
+    **{kind.value: (shown,) for kind, shown in HAZARD_CLASSES.items()},
+    "lead": (PixelClass.LEAD_VEHICLE, PixelClass.LEAD_BRAKE_LAMP_ON),
+    "light": (PixelClass.LIGHT_RED, PixelClass.LIGHT_AMBER, PixelClass.LIGHT_GREEN),
 }
 # Things that mean the same wherever the road goes. The others need the crossing, junction or
 # passage around them.
 _PASTED_CAUSES = ("pedestrian_crossing", "cyclist", "cut_in", "blocked_lane", "cones")
 # No causes: that something was pasted must not tell that it is one.
-_PASTED_OTHERS = ("vehicle", "parked_vehicle", "cyclist", "cone", "pedestrian")
-_LAMPS = ("brake_lamp_on", "indicator_on")
+_PASTED_OTHERS = (
+    PixelClass.VEHICLE,
+    PixelClass.PARKED_VEHICLE,
+    PixelClass.CYCLIST,
+    PixelClass.CONE,
+    PixelClass.PEDESTRIAN,
+)
+_LAMPS = np.array([PixelClass.BRAKE_LAMP_ON, PixelClass.INDICATOR_ON], np.uint8)
 
 
 @dataclass
@@ -68,14 +66,8 @@ class Augmenter:
     def __init__(self, data: DriveSet) -> None:
         self._data = data
         table = data.label_table
-        names = {name: k for k, name in enumerate(data.classes)}
-        self._classes = {
-            name: np.array([names[c] for c in shown if c in names], np.uint8)
-            for name, shown in _SHOWN_BY.items()
-        }
+        self._classes = {name: np.array(shown, np.uint8) for name, shown in _SHOWN_BY.items()}
         self._columns = {name: _columns(table, name) for name in _SHOWN_BY}
-        self._others = [names[name] for name in _PASTED_OTHERS if name in names]
-        self._lamps = np.array([names[name] for name in _LAMPS if name in names], np.uint8)
         self._causes = {x.name: k for k, x in enumerate(table) if x.name in _SHOWN_BY}
         self._free = [k for k, x in enumerate(table) if x.name == "road_free"]
         self._sides = [k for k, x in enumerate(table) if x.name.endswith("_side")]
@@ -85,7 +77,7 @@ class Augmenter:
     def plain(self, frames: NDArray[np.int64]) -> Scenes:
         """The pictures as they are."""
         data = self._data
-        return Scenes(data.pictures(frames), data.pixel_classes(frames), data.labels[frames].copy())
+        return Scenes(data.pictures(frames), data.pixel_classes(frames), data.labels[frames])
 
     def varied(self, frames: NDArray[np.int64], rng: np.random.Generator) -> Scenes:
         """The pictures with things of each other in them, mirrored, cropped and moved."""
@@ -117,7 +109,7 @@ class Augmenter:
             and plain.labels[donor, self._causes[name]] > 0.5
             and present.intersection(self._classes[name].tolist())
         ]
-        others = [kind for kind in self._others if kind in present]
+        others = [kind for kind in _PASTED_OTHERS if kind in present]
         if donor == i or not (causes or others):
             return
         before = _count(scenes.classes[i])
@@ -142,7 +134,7 @@ class Augmenter:
         mask = _among(there, kinds)
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-        mask[box] |= _among(there[box], self._lamps)
+        mask[box] |= _among(there[box], _LAMPS)
         scenes.images[i][mask] = plain.images[donor][mask]
         scenes.classes[i][mask] = there[mask]
 

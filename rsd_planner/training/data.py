@@ -7,7 +7,7 @@ and are read by index; all else is in memory. Knows nothing of the world behind 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,11 +134,14 @@ class DriveSet:
 
     def pictures(self, frames: Iterable[int]) -> NDArray[np.uint8]:
         """(len(frames), height, width, 3) RGB."""
-        return np.stack([self._files[self.drive[i]].read(int(self.row[i])) for i in frames])
+        return self._rows(self._files, frames)
 
     def pixel_classes(self, frames: Iterable[int]) -> NDArray[np.uint8]:
         """(len(frames), height, width) what each pixel shows, as an index into `classes`."""
-        return np.stack([self._class_files[self.drive[i]].read(int(self.row[i])) for i in frames])
+        return self._rows(self._class_files, frames)
+
+    def _rows(self, files: Sequence[_PictureFile], frames: Iterable[int]) -> NDArray[np.uint8]:
+        return np.stack([files[self.drive[i]].read(int(self.row[i])) for i in frames])
 
     def ego_history(self, frame: int, step_s: float) -> EgoHistory:
         """What the car did before a frame, in steps of `step_s`.

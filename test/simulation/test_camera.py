@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from staged import drive_of, empty_street, obstacle, person, vehicle
 
-from rsd_planner.simulation.actors import HAZARD_CLASSES, is_flash
+from rsd_planner.simulation.actors import is_flash
 from rsd_planner.simulation.camera import (
     CAMERA_NAMES,
     ID_SIZE,
@@ -17,7 +17,7 @@ from rsd_planner.simulation.camera import (
     camera_model,
     front_wide_camera,
 )
-from rsd_planner.simulation.classes import PixelClass
+from rsd_planner.simulation.classes import HAZARD_CLASSES, PixelClass
 from rsd_planner.simulation.scene import (
     CameraMount,
     Hazard,

@@ -43,6 +43,11 @@ _PASTED_OTHERS = (
     PixelClass.CONE,
     PixelClass.PEDESTRIAN,
 )
+# What tells these from a vehicle on its way flashes, and is dark in a part of the pictures.
+_FLASHING = {
+    "blocked_lane": PixelClass.BLOCKING_VEHICLE,
+    "cut_in": PixelClass.CUT_IN_VEHICLE,
+}
 _LAMPS = np.array([PixelClass.BRAKE_LAMP_ON, PixelClass.INDICATOR_ON], np.uint8)
 
 
@@ -76,12 +81,13 @@ class Augmenter:
 
     def plain(self, frames: NDArray[np.int64]) -> Scenes:
         """The pictures as they are."""
-        data = self._data
-        return Scenes(data.pictures(frames), data.pixel_classes(frames), data.labels[frames])
+        scenes = self._read(frames)
+        self._forget_dark(scenes)
+        return scenes
 
     def varied(self, frames: NDArray[np.int64], rng: np.random.Generator) -> Scenes:
         """The pictures with things of each other in them, mirrored, cropped and moved."""
-        plain = self.plain(frames)
+        plain = self._read(frames)
         scenes = Scenes(plain.images.copy(), plain.classes.copy(), plain.labels.copy())
         for i in range(len(frames)):
             if rng.random() < _PASTED_SHARE:
@@ -94,7 +100,12 @@ class Augmenter:
                 scenes.images[i] = scenes.images[i, :, ::-1]
                 scenes.classes[i] = scenes.classes[i, :, ::-1]
                 scenes.labels[i, self._sides] *= -1
+        self._forget_dark(scenes)
         return scenes
+
+    def _read(self, frames: NDArray[np.int64]) -> Scenes:
+        data = self._data
+        return Scenes(data.pictures(frames), data.pixel_classes(frames), data.labels[frames])
 
     def _paste(self, plain: Scenes, scenes: Scenes, i: int, rng: np.random.Generator) -> None:
         """Put something of another picture of the same light into picture `i`."""
@@ -161,6 +172,17 @@ class Augmenter:
             had = before[kinds].sum()
             if had > 0 and after[kinds].sum() < _LOST * had:
                 labels[self._columns[name]] = np.nan
+
+    def _forget_dark(self, scenes: Scenes) -> None:
+        """A picture in which the lamps are dark between two flashes cannot tell what flashes.
+
+        Asked all the same, the tower would take what stands or drives there for a hazard.
+        """
+        counts = np.stack([_count(classes) for classes in scenes.classes])
+        dark = counts[:, PixelClass.INDICATOR_ON] == 0
+        for name, kind in _FLASHING.items():
+            if name in self._causes:
+                scenes.labels[dark & (counts[:, kind] > 0), self._causes[name]] = np.nan
 
 
 def _among(classes: NDArray[np.uint8], kinds: NDArray[np.uint8]) -> NDArray[np.bool_]:

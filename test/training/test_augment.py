@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -73,6 +74,27 @@ def test_plain_pictures_are_those_of_the_shard(data: DriveSet) -> None:
     assert np.array_equal(scenes.images, data.pictures([0, 1]))
     assert scenes.bits[0, 1, 1] >> PixelClass.BLOCKING_VEHICLE & 1
     np.testing.assert_array_equal(scenes.labels, data.labels[:2])
+
+
+def test_between_two_flashes_a_picture_cannot_tell(
+    data: DriveSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = data.pixel_classes
+
+    def dark(which: Iterable[int]) -> NDArray[np.uint8]:
+        classes = asked(which)
+        classes[0][classes[0] == PixelClass.INDICATOR_ON] = PixelClass.BLOCKING_VEHICLE
+        return classes
+
+    monkeypatch.setattr(data, "pixel_classes", dark)
+    for scenes in (
+        Augmenter(data).plain(frames(0, 3, 1)),
+        Augmenter(data).varied(frames(0, 3, 1), np.random.default_rng(0)),
+    ):
+        assert np.isnan(scenes.labels[0, column("blocked_lane")])
+        assert scenes.labels[1, column("blocked_lane")] == 1.0
+        assert scenes.labels[2, column("blocked_lane")] == 0.0
+    assert scenes.labels[0, column("road_free")] == 0.0  # of all else it is sure
 
 
 def test_the_same_numbers_vary_the_same_way(data: DriveSet) -> None:

@@ -2,8 +2,9 @@
 
 A set of drives holds a hundred events of a kind, each before one background; a tower that sees
 them as they are learns the backgrounds by heart. Here pictures are mirrored, cropped and moved,
-and things of one are pasted into another at the same place (copy-paste, Ghiasi et al. 2021);
-what patches and the whole picture show follows from the moved class pictures.
+things of one are pasted into another at the same place (copy-paste, Ghiasi et al. 2021), and
+one gets the houses, trees and sky of another; what patches and the whole picture show follows
+from the class pictures, which are changed alike.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _MOST_ZOOM, _LEAST_ZOOM = 1.35, 0.9
 _MOST_SHIFT = (0.08, 0.06)  # of the width and the height
 _PASTED_SHARE = 0.5
 _MIRRORED_SHARE = 0.5
+_SURROUNDED_SHARE = 0.5
 _LOST = 0.5  # a thing of which less is left says nothing of itself any more
 # What names start the labels that tell of a thing, and the classes that show it.
 _SHOWN_BY: dict[str, tuple[PixelClass, ...]] = {
@@ -48,6 +50,16 @@ _FLASHING = {
     "blocked_lane": PixelClass.BLOCKING_VEHICLE,
     "cut_in": PixelClass.CUT_IN_VEHICLE,
 }
+_SURROUNDINGS = np.array(
+    [
+        PixelClass.SKY,
+        PixelClass.GROUND,
+        PixelClass.BUILDING,
+        PixelClass.VEGETATION,
+        PixelClass.SIGN,
+    ],
+    np.uint8,
+)
 _LAMPS = np.array([PixelClass.BRAKE_LAMP_ON, PixelClass.INDICATOR_ON], np.uint8)
 
 
@@ -77,7 +89,9 @@ class Augmenter:
         self._free = [k for k, x in enumerate(table) if x.name == "road_free"]
         self._sides = [k for k, x in enumerate(table) if x.name.endswith("_side")]
         self._distances = [k for k, x in enumerate(table) if x.name.endswith("_distance_m")]
-        self._weathers = [k for k, x in enumerate(table) if x.name.startswith("speaks_")]
+        kinds = {drive.weather for drive in data.drives}
+        numbers = {weather: k for k, weather in enumerate(sorted(kinds))}
+        self._weathers = np.array([numbers[drive.weather] for drive in data.drives])[data.drive]
 
     def plain(self, frames: NDArray[np.int64]) -> Scenes:
         """The pictures as they are."""
@@ -89,9 +103,13 @@ class Augmenter:
         """The pictures with things of each other in them, mirrored, cropped and moved."""
         plain = self._read(frames)
         scenes = Scenes(plain.images.copy(), plain.classes.copy(), plain.labels.copy())
+        weathers = self._weathers[frames]
         for i in range(len(frames)):
+            donors = np.flatnonzero(weathers == weathers[i])
+            if rng.random() < _SURROUNDED_SHARE:
+                self._surround(plain, int(rng.choice(donors)), scenes, i)
             if rng.random() < _PASTED_SHARE:
-                self._paste(plain, scenes, i, rng)
+                self._paste(plain, int(rng.choice(donors)), scenes, i, rng)
             before = _count(scenes.classes[i])
             zoom = self._move(scenes, i, rng)
             after = _count(scenes.classes[i])
@@ -107,11 +125,18 @@ class Augmenter:
         data = self._data
         return Scenes(data.pictures(frames), data.pixel_classes(frames), data.labels[frames])
 
-    def _paste(self, plain: Scenes, scenes: Scenes, i: int, rng: np.random.Generator) -> None:
-        """Put something of another picture of the same light into picture `i`."""
-        weathers = plain.labels[:, self._weathers]
-        alike = np.flatnonzero((weathers == weathers[i]).all(axis=1))
-        donor = int(rng.choice(alike))
+    def _surround(self, plain: Scenes, donor: int, scenes: Scenes, i: int) -> None:
+        """Give picture `i` the houses, trees and sky of another, where both have some."""
+        mask = _among(plain.classes[donor], _SURROUNDINGS) & _among(
+            scenes.classes[i], _SURROUNDINGS
+        )
+        scenes.images[i][mask] = plain.images[donor][mask]
+        scenes.classes[i][mask] = plain.classes[donor][mask]
+
+    def _paste(
+        self, plain: Scenes, donor: int, scenes: Scenes, i: int, rng: np.random.Generator
+    ) -> None:
+        """Put something of another picture into picture `i`."""
         present = set(np.flatnonzero(_count(plain.classes[donor])).tolist())
         causes = [
             name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ from rsd_planner.training.data import DriveSet
 
 LABELS = {
     "blocked_lane": "binary", "cut_in": "binary", "road_free": "binary",
-    "speaks_clear": "binary", "blocked_lane_distance_m": "quantity",
-    "blocked_lane_side": "quantity", "cut_in_distance_m": "quantity",
+    "blocked_lane_distance_m": "quantity", "blocked_lane_side": "quantity",
+    "cut_in_distance_m": "quantity",
 }  # fmt: skip
 NAMES = tuple(LABELS)
 BLOCKED = (slice(16, 24), slice(30, 42))  # of 32 × 64 pixels
@@ -31,29 +32,37 @@ def column(name: str) -> int:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> DriveSet:
-    """Grey roads; on every third something red stands in the lane, with a lamp."""
     folder = tmp_path_factory.mktemp("drives")
-    write_drive(folder, 1)
-    stem = folder / "drive_000001"
+    write_grey_drive(folder, 1)
+    return DriveSet(folder)
+
+
+def write_grey_drive(folder: Path, seed: int, weather: str = "clear") -> None:
+    """Grey roads; on every third something red stands in the lane, with a lamp."""
+    write_drive(folder, seed)
+    stem = folder / f"drive_{seed:06d}"
     pictures = np.load(f"{stem}.pictures.npy")
     pictures[:] = 100
     classes = np.full(pictures.shape[:3], PixelClass.ROAD, np.uint8)
     labels = np.full((len(pictures), len(LABELS)), np.nan, np.float32)
-    labels[:, :4] = 0, 0, 1, 1
+    labels[:, :3] = 0, 0, 1
     for i in range(0, len(pictures), 3):
         pictures[i][BLOCKED] = RED
         classes[i][BLOCKED] = PixelClass.BLOCKING_VEHICLE
         classes[i, 20:22, 34:36] = PixelClass.INDICATOR_ON
-        labels[i] = 1, 0, 0, 1, np.log1p(20.0), 1, np.nan
+        labels[i] = 1, 0, 0, np.log1p(20.0), 1, np.nan
     np.save(f"{stem}.pictures.npy", pictures)
     np.save(f"{stem}.classes.npy", classes)
     with np.load(f"{stem}.npz") as stored:
         arrays = {**stored}
     meta = json.loads(arrays["meta_json"].tobytes())
-    meta |= {"labels": LABELS, "classes": [kind.name.lower() for kind in PixelClass]}
+    meta |= {
+        "weather": weather,
+        "labels": LABELS,
+        "classes": [kind.name.lower() for kind in PixelClass],
+    }
     arrays["meta_json"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     np.savez(f"{stem}.npz", **{**arrays, "labels": labels})
-    return DriveSet(folder)
 
 
 def frames(*which: int) -> NDArray[np.int64]:
@@ -66,6 +75,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(augment, "_LEAST_ZOOM", 1.0)
     monkeypatch.setattr(augment, "_MOST_SHIFT", (0.0, 0.0))
     monkeypatch.setattr(augment, "_MIRRORED_SHARE", 0.0)
+    monkeypatch.setattr(augment, "_SURROUNDED_SHARE", 0.0)
     monkeypatch.setattr(augment, "_PASTED_SHARE", 1.0)
 
 
@@ -124,13 +134,38 @@ def test_what_is_pasted_is_named_and_the_road_is_no_longer_free(
     assert 0 < pasted < 12
 
 
-def test_nothing_comes_from_another_light(data: DriveSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_comes_from_another_light(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     still(monkeypatch)
-    monkeypatch.setitem(data.__dict__, "labels", data.labels.copy())
-    data.labels[1, column("speaks_clear")] = 0
+    for seed, weather in enumerate(("overcast", "rain")):
+        write_grey_drive(tmp_path, seed, weather)
+    data = DriveSet(tmp_path)
+    free = int(np.flatnonzero(data.drive == 1)[1])
+    for seed in range(12):
+        scenes = Augmenter(data).varied(frames(0, free), np.random.default_rng(seed))
+        assert not (scenes.classes[1] == PixelClass.BLOCKING_VEHICLE).any()
+
+
+def test_another_place_leaves_the_road_and_what_is_on_it(
+    data: DriveSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    still(monkeypatch)
+    monkeypatch.setattr(augment, "_PASTED_SHARE", 0.0)
+    monkeypatch.setattr(augment, "_SURROUNDED_SHARE", 1.0)
+    images, classes = data.pictures([0, 1]), data.pixel_classes([0, 1])
+    images[1] = 200
+    classes[0, :12], classes[1, :8] = PixelClass.SKY, PixelClass.BUILDING
+    monkeypatch.setattr(data, "pictures", lambda which: images)
+    monkeypatch.setattr(data, "pixel_classes", lambda which: classes)
+    moved = 0
     for seed in range(12):
         scenes = Augmenter(data).varied(frames(0, 1), np.random.default_rng(seed))
-        assert not (scenes.classes[1] == PixelClass.BLOCKING_VEHICLE).any()
+        if (scenes.images[0] == 200).any():
+            moved += 1
+            assert (scenes.images[0, :8] == 200).all(), "where both have surroundings"
+            assert (scenes.classes[0, :8] == PixelClass.BUILDING).all()
+            assert np.array_equal(scenes.images[0, 8:], images[0, 8:])
+            assert np.array_equal(scenes.classes[0, 8:], classes[0, 8:])
+    assert 0 < moved < 12
 
 
 def test_mirrored_pictures_have_their_sides_changed(

@@ -14,9 +14,10 @@ from rsd_planner.simulation.weather import visibility_of
 __all__ = ["view_of"]
 
 _NEXT_S = 0.7
-_CLEAR_SHARE = 0.75  # of the visibility, at which things have all but faded
+_CLEAR_SHARE = 0.55  # of the visibility; a seventh of the contrast is left there
 _MIN_LEAD_PIXELS = 24
 _MIN_LIGHT_PIXELS = 6
+_MIN_LAMP_PIXELS = 4
 _LEAD_SIGHT_M = 70.0
 _LIGHT_SIGHT_M = 70.0
 _CURVE_SIGHT_M = 50.0
@@ -28,16 +29,17 @@ _LIT = {
     LightState.AMBER: PixelClass.LIGHT_AMBER,
     LightState.GREEN: PixelClass.LIGHT_GREEN,
 }
-# The class that shows a hazard, the least pixels of it (of 256 × 128) and how far it is seen.
+# The class that shows a hazard, the least pixels of it (of 256 × 128) and how far it is seen. Who
+# looks at stills can name people and cyclists from some ten pixels of height on.
 _SHOWN: dict[HazardKind, tuple[PixelClass, int, float]] = {
-    HazardKind.PEDESTRIAN_CROSSING: (PixelClass.PEDESTRIAN_CROSSING, 20, 50.0),
-    HazardKind.PEDESTRIAN_WAITING: (PixelClass.PEDESTRIAN_WAITING, 24, 40.0),
-    HazardKind.CYCLIST: (PixelClass.CYCLIST_AHEAD, 24, 50.0),
+    HazardKind.PEDESTRIAN_CROSSING: (PixelClass.PEDESTRIAN_CROSSING, 45, 50.0),
+    HazardKind.PEDESTRIAN_WAITING: (PixelClass.PEDESTRIAN_WAITING, 45, 40.0),
+    HazardKind.CYCLIST: (PixelClass.CYCLIST_AHEAD, 45, 50.0),
     HazardKind.CUT_IN: (PixelClass.CUT_IN_VEHICLE, 36, 60.0),
     HazardKind.MERGE: (PixelClass.MERGING_VEHICLE, 36, 60.0),
-    HazardKind.BLOCKED_LANE: (PixelClass.BLOCKING_VEHICLE, 36, 60.0),
+    HazardKind.BLOCKED_LANE: (PixelClass.BLOCKING_VEHICLE, 45, 60.0),
     HazardKind.CONES: (PixelClass.CONE_IN_LANE, 20, 50.0),
-    HazardKind.ONCOMING: (PixelClass.ONCOMING_VEHICLE, 36, 70.0),
+    HazardKind.ONCOMING: (PixelClass.ONCOMING_VEHICLE, 60, 70.0),
     HazardKind.CROSS_TRAFFIC: (PixelClass.CROSSING_VEHICLE, 36, 60.0),
 }
 
@@ -60,7 +62,7 @@ def view_of(
     return View(
         speed_mps=max(0.0, float(speeds[0])),
         next_acceleration_mps2=float(speeds[1] - speeds[0]) / _NEXT_S,
-        lead=_lead(shot, pixels, kinds, sight_m, before.lead is not None),
+        lead=_lead(shot, pixels, kinds, sight_m, before.lead),
         light=_light(shot, pixels, sight_m, before.light is not None),
         hazards=_hazards(shot, pixels, kinds, sight_m, {h.kind for h in before.hazards}),
         sideways_mps=_sideways_m(drive.network, soon.position_m) / _NEXT_S,
@@ -81,9 +83,9 @@ def _lead(
     pixels: NDArray[np.int64],
     kinds: dict[str, str],
     sight_m: float,
-    seen_before: bool,
+    before: LeadView | None,
 ) -> LeadView | None:
-    lead = shot.lead
+    lead, seen_before = shot.lead, before is not None
     if lead is None or not _within(lead.gap_m, min(sight_m, _LEAD_SIGHT_M), seen_before):
         return None
     if any(lead.vehicle_id in hazard.actor_ids for hazard in shot.hazards):
@@ -91,7 +93,9 @@ def _lead(
     lamps = int(pixels[PixelClass.LEAD_BRAKE_LAMP_ON])
     if not _enough(pixels[PixelClass.LEAD_VEHICLE] + lamps, _MIN_LEAD_PIXELS, seen_before):
         return None
-    return LeadView(kinds[lead.vehicle_id], lead.gap_m, lead.speed_mps, lamps > 0)
+    lit_before = before is not None and before.braking
+    lit = _enough(lamps, _MIN_LAMP_PIXELS, lit_before)
+    return LeadView(kinds[lead.vehicle_id], lead.gap_m, lead.speed_mps, lit)
 
 
 def _light(

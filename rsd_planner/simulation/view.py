@@ -24,6 +24,9 @@ __all__ = [
 ]
 
 STANDING_MPS = 0.5
+# A car of 1.8 m in a lens of 197 px (256 for 66°), in the 0.6 s between the first and the last
+# picture of a tick: so many pixels for each m/s, times the square of the gap.
+_GROWTH_PX_M = 1.8 * 197.0 * 0.6
 _PEDESTRIANS = (HazardKind.PEDESTRIAN_CROSSING, HazardKind.PEDESTRIAN_WAITING)
 _GOES_FIRST = (*_PEDESTRIANS, HazardKind.CROSS_TRAFFIC, HazardKind.ONCOMING)
 _IN_THE_WAY = (HazardKind.BLOCKED_LANE, HazardKind.CONES)
@@ -102,12 +105,19 @@ def lead_name(lead: LeadView, speed_mps: float, before: str = "") -> str:
         return "lead_stopped" if lead.gap_m < max(30.0, 5.0 * speed_mps) else ""
     if lead.braking and lead.gap_m < max(30.0, 4.0 * speed_mps):
         return "lead_braking"
-    closing_limit = 1.0 if before == "lead_closing" else 1.5
-    closing = speed_mps - lead.speed_mps > closing_limit
-    if closing and lead.gap_m < max(15.0, 4.0 * speed_mps):
+    close = lead.gap_m < max(15.0, 4.0 * speed_mps)
+    if close and _comes_nearer(lead, speed_mps, before == "lead_closing"):
         return "lead_closing"
     near = 1.1 if before else 1.0
     return "lead_ahead" if lead.gap_m < near * max(25.0, 3.0 * speed_mps) else ""
+
+
+def _comes_nearer(lead: LeadView, speed_mps: float, seen_before: bool) -> bool:
+    """Whether the lead grows in the pictures of a tick as the gap becomes smaller."""
+    closing_mps = speed_mps - lead.speed_mps
+    grows_px = _GROWTH_PX_M * closing_mps / max(1.0, lead.gap_m) ** 2
+    least_mps, least_px = (1.0, 0.5) if seen_before else (1.5, 0.75)
+    return closing_mps > least_mps and grows_px > least_px
 
 
 def things_of(view: View, lead_before: str = "") -> list[Thing]:

@@ -65,6 +65,8 @@ def test_lead_that_is_followed_sets_the_pace() -> None:
         (LeadView("car", 20.0, 9.0, True), "lead_braking"),
         (LeadView("car", 20.0, 7.0, False), "lead_closing"),
         (LeadView("car", 20.0, 9.0, False), "lead_ahead"),
+        (LeadView("car", 28.0, 7.0, False), "lead_closing"),
+        (LeadView("car", 28.0, 8.0, False), "lead_ahead"),  # it grows by half a pixel
         (LeadView("car", 60.0, 9.0, True), "road_free"),
         (LeadView("car", 60.0, 3.0, False), "road_free"),
     ],

@@ -84,8 +84,8 @@ def test_a_pedestrian_ahead_is_seen_with_side_and_distance() -> None:
     assert view.hazards[0].distance_m == pytest.approx(24.0 - FRONT_M)
 
 
-@pytest.mark.parametrize(("pixels", "first", "still"), [(30, True, True), (14, False, True),
-                                                        (8, False, False)])  # fmt: skip
+@pytest.mark.parametrize(("pixels", "first", "still"), [(50, True, True), (30, False, True),
+                                                        (20, False, False)])  # fmt: skip
 def test_what_was_seen_stays_seen_at_a_little_less(pixels: int, first: bool, still: bool) -> None:
     drive = drive_along()
     shot = with_person(drive, 24.0, 1.0, "left")
@@ -128,6 +128,17 @@ def test_the_lamps_of_the_lead_are_seen() -> None:
         for lit in braking
     ]
     assert [seen is not None and seen.braking for seen in leads] == [True, False]
+
+
+def test_lamps_of_a_few_pixels_are_no_lamps_unless_they_were_lit_before() -> None:
+    drive = drive_along()
+    lead = LeadCar("probe", 13.0, 4.0, -1.0, True)
+    shot = replace(drive.snapshots[0], vehicles=(vehicle(20.0, 0.0, True),), lead=lead)
+    classes = np.full((128, 256), PixelClass.LEAD_VEHICLE, np.uint8)
+    classes.ravel()[:3] = PixelClass.LEAD_BRAKE_LAMP_ON
+    for before, lit in ((View(0.0, 0.0), False), (see(drive, shot), True)):
+        seen = view_of(drive, shot, classes, before).lead
+        assert seen is not None and seen.braking is lit
 
 
 def test_a_lead_that_is_a_hazard_is_told_once() -> None:

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from rsd_planner.simulation.scene import HazardKind
 
-__all__ = ["CLASS_STEP", "HAZARD_CLASSES", "PATCH_PX", "PixelClass", "patch_bits"]
+__all__ = ["CLASS_STEP", "HAZARD_CLASSES", "PixelClass", "patch_bits"]
 
 CLASS_STEP = 8  # grey levels between two classes in the drawn id picture
-PATCH_PX = 16
+_PATCH_PX = 16
 _MIN_PATCH_PIXELS = 3
 
 
@@ -72,8 +72,8 @@ def patch_bits(classes: NDArray[np.uint8]) -> NDArray[np.uint32]:
     `classes` is (…, height, width); the result is (…, height / 16, width / 16).
     """
     *several, height, width = classes.shape
-    rows, columns = height // PATCH_PX, width // PATCH_PX
-    blocks = classes.reshape(-1, rows, PATCH_PX, columns, PATCH_PX)
+    rows, columns = height // _PATCH_PX, width // _PATCH_PX
+    blocks = classes.reshape(-1, rows, _PATCH_PX, columns, _PATCH_PX)
     place = np.arange(len(blocks) * rows * columns).reshape(-1, rows, 1, columns, 1)
     bins = place * len(PixelClass) + blocks
     pixels = np.bincount(bins.ravel(), minlength=place.size * len(PixelClass))

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from rsd_planner.errors import CommandError
 from rsd_planner.types import CameraModel, EgoHistory, EgoState
 
-__all__ = ["FRAMES", "DriveInfo", "DriveSet", "Label"]
+__all__ = ["FRAMES", "SHARD_FORMAT", "DriveInfo", "DriveSet", "Label"]
 
+SHARD_FORMAT = 2  # the second keeps what each pixel shows
 FRAMES = 4  # pictures a tick, one frame apart
 _EVEN_NS = 1_000_000
 _ARRAYS = (
@@ -84,19 +85,19 @@ class DriveSet:
             )
         for other in also:
             files += sorted(other.glob("drive_*.npz"))
-        if any(not _class_file(file).exists() for file in files):
-            raise CommandError(
-                f"the drives in {folder} were made by an older version; remove them."
-            )
         arrays: dict[str, list[NDArray[Any]]] = {name: [] for name in _ARRAYS}
         metas, counts = [], []
         for file in files:
             with np.load(file, allow_pickle=False) as shard:
                 metas.append(json.loads(shard["meta_json"].tobytes()))
+                if metas[-1]["format"] != SHARD_FORMAT:
+                    raise CommandError(
+                        f"{file} was made by another version; remove it and make it anew."
+                    )
                 for name in _ARRAYS:
                     arrays[name].append(shard[name])
             counts.append(len(arrays["learned"][-1]))
-        layouts = {json.dumps([m["format"], m["labels"], m["classes"]]) for m in metas}
+        layouts = {json.dumps([m["labels"], m["classes"]]) for m in metas}
         if len(layouts) > 1:
             raise CommandError(
                 f"the drives in {folder} were made by different versions; remove the older ones."

@@ -34,7 +34,7 @@ from rsd_planner.simulation.record import (
 )
 from rsd_planner.simulation.scene import EgoTrack
 from rsd_planner.training.card import write_card
-from rsd_planner.training.data import FRAMES
+from rsd_planner.training.data import FRAMES, SHARD_FORMAT
 from rsd_planner.training.drive_pool import run_seeds
 from rsd_planner.types import CameraModel
 
@@ -49,7 +49,6 @@ __all__ = [
     "write_shard",
 ]
 
-FORMAT = 2
 PATIENCE_S = 180.0  # a drive takes a few seconds
 TICK_HZ = 5
 PICTURE_SIZE = (128, 256)  # height, width
@@ -104,7 +103,7 @@ def write_shard(recorded: RecordedDrive, folder: Path) -> Path:
     poses, whole = _poses_around(drive.ego, times)
     label_kinds, labels = _label_columns(recorded)
     meta = {
-        "format": FORMAT,
+        "format": SHARD_FORMAT,
         "seed": drive.seed,
         "network": drive.network,
         "weather": drive.weather.value,

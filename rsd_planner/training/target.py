@@ -75,9 +75,8 @@ class TargetRun:
         if split == "heldout":
             return DriveSet(self.data / split)
         names = ("train", "clips") if split == "tower" else ("train", "clips", "unseen")
-        first, *others = [self.data / n for n in names if (self.data / n).is_dir()] or [
-            self.data / "train"
-        ]
+        folders = [self.data / name for name in names if (self.data / name).is_dir()]
+        first, *others = folders or [self.data / "train"]
         return DriveSet(first, self.limit, also=others)
 
     def _schedule(self, stage: str, rate: float, warmup: int) -> Schedule:

@@ -141,6 +141,15 @@ def test_an_empty_folder_names_the_remedy(tmp_path: Path) -> None:
         DriveSet(tmp_path)
 
 
+def test_shards_of_another_format_are_refused(
+    recorded: RecordedDrive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "SHARD_FORMAT", 1)
+    path = shards.write_shard(recorded, tmp_path)
+    with pytest.raises(CommandError, match=f"{path.name} was made by another version"):
+        DriveSet(tmp_path)
+
+
 def test_lengths_beyond_the_roads_are_refused(tmp_path: Path) -> None:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)

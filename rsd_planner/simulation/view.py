@@ -25,7 +25,7 @@ __all__ = [
 
 STANDING_MPS = 0.5
 # A car of 1.8 m in a lens of 197 px (256 for 66°), in the 0.6 s between the first and the last
-# picture of a tick: so many pixels for each m/s, times the square of the gap.
+# picture of a tick: so many pixels for each m/s, over the square of the gap in metres.
 _GROWTH_PX_M = 1.8 * 197.0 * 0.6
 _PEDESTRIANS = (HazardKind.PEDESTRIAN_CROSSING, HazardKind.PEDESTRIAN_WAITING)
 _GOES_FIRST = (*_PEDESTRIANS, HazardKind.CROSS_TRAFFIC, HazardKind.ONCOMING)

@@ -46,10 +46,7 @@ _PASTED_OTHERS = (
     PixelClass.PEDESTRIAN,
 )
 # What tells these from a vehicle on its way flashes, and is dark in a part of the pictures.
-_FLASHING = {
-    "blocked_lane": PixelClass.BLOCKING_VEHICLE,
-    "cut_in": PixelClass.CUT_IN_VEHICLE,
-}
+_FLASHING = ("blocked_lane", "cut_in")
 _SURROUNDINGS = np.array(
     [
         PixelClass.SKY,
@@ -89,9 +86,7 @@ class Augmenter:
         self._free = [k for k, x in enumerate(table) if x.name == "road_free"]
         self._sides = [k for k, x in enumerate(table) if x.name.endswith("_side")]
         self._distances = [k for k, x in enumerate(table) if x.name.endswith("_distance_m")]
-        kinds = {drive.weather for drive in data.drives}
-        numbers = {weather: k for k, weather in enumerate(sorted(kinds))}
-        self._weathers = np.array([numbers[drive.weather] for drive in data.drives])[data.drive]
+        self._weathers = np.array([drive.weather for drive in data.drives])[data.drive]
 
     def plain(self, frames: NDArray[np.int64]) -> Scenes:
         """The pictures as they are."""
@@ -130,8 +125,7 @@ class Augmenter:
         mask = _among(plain.classes[donor], _SURROUNDINGS) & _among(
             scenes.classes[i], _SURROUNDINGS
         )
-        scenes.images[i][mask] = plain.images[donor][mask]
-        scenes.classes[i][mask] = plain.classes[donor][mask]
+        _take(plain, donor, scenes, i, mask)
 
     def _paste(
         self, plain: Scenes, donor: int, scenes: Scenes, i: int, rng: np.random.Generator
@@ -171,8 +165,7 @@ class Augmenter:
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
         mask[box] |= _among(there[box], _LAMPS)
-        scenes.images[i][mask] = plain.images[donor][mask]
-        scenes.classes[i][mask] = there[mask]
+        _take(plain, donor, scenes, i, mask)
 
     def _move(self, scenes: Scenes, i: int, rng: np.random.Generator) -> float:
         """Zoom and shift picture `i`; returns the zoom."""
@@ -205,9 +198,16 @@ class Augmenter:
         """
         counts = np.stack([_count(classes) for classes in scenes.classes])
         dark = counts[:, PixelClass.INDICATOR_ON] == 0
-        for name, kind in _FLASHING.items():
+        for name in _FLASHING:
             if name in self._causes:
-                scenes.labels[dark & (counts[:, kind] > 0), self._causes[name]] = np.nan
+                shown = counts[:, self._classes[name]].any(axis=1)
+                scenes.labels[dark & shown, self._causes[name]] = np.nan
+
+
+def _take(plain: Scenes, donor: int, scenes: Scenes, i: int, mask: NDArray[np.bool_]) -> None:
+    """The pixels of `mask` in picture `i` become those of the donor."""
+    scenes.images[i][mask] = plain.images[donor][mask]
+    scenes.classes[i][mask] = plain.classes[donor][mask]
 
 
 def _among(classes: NDArray[np.uint8], kinds: NDArray[np.uint8]) -> NDArray[np.bool_]:

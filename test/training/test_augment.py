@@ -24,6 +24,10 @@ LABELS = {
 NAMES = tuple(LABELS)
 BLOCKED = (slice(16, 24), slice(30, 42))  # of 32 × 64 pixels
 RED = (255, 0, 0)
+UNVARIED: dict[str, object] = {
+    "_MOST_ZOOM": 1.0, "_LEAST_ZOOM": 1.0, "_MOST_SHIFT": (0.0, 0.0), "_MIRRORED_SHARE": 0.0,
+    "_SURROUNDED_SHARE": 0.0, "_PASTED_SHARE": 0.0,
+}  # fmt: skip
 
 
 def column(name: str) -> int:
@@ -69,14 +73,10 @@ def frames(*which: int) -> NDArray[np.int64]:
     return np.array(which, np.int64)
 
 
-def still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing but pasting."""
-    monkeypatch.setattr(augment, "_MOST_ZOOM", 1.0)
-    monkeypatch.setattr(augment, "_LEAST_ZOOM", 1.0)
-    monkeypatch.setattr(augment, "_MOST_SHIFT", (0.0, 0.0))
-    monkeypatch.setattr(augment, "_MIRRORED_SHARE", 0.0)
-    monkeypatch.setattr(augment, "_SURROUNDED_SHARE", 0.0)
-    monkeypatch.setattr(augment, "_PASTED_SHARE", 1.0)
+def only(monkeypatch: pytest.MonkeyPatch, **how: object) -> None:
+    """Pictures are varied in no other way."""
+    for name, value in (UNVARIED | how).items():
+        monkeypatch.setattr(augment, name, value)
 
 
 def test_plain_pictures_are_those_of_the_shard(data: DriveSet) -> None:
@@ -119,7 +119,7 @@ def test_the_same_numbers_vary_the_same_way(data: DriveSet) -> None:
 def test_what_is_pasted_is_named_and_the_road_is_no_longer_free(
     data: DriveSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    still(monkeypatch)
+    only(monkeypatch, _PASTED_SHARE=1.0)
     pasted = 0
     for seed in range(12):
         scenes = Augmenter(data).varied(frames(0, 1), np.random.default_rng(seed))
@@ -135,7 +135,7 @@ def test_what_is_pasted_is_named_and_the_road_is_no_longer_free(
 
 
 def test_nothing_comes_from_another_light(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    still(monkeypatch)
+    only(monkeypatch, _PASTED_SHARE=1.0)
     for seed, weather in enumerate(("overcast", "rain")):
         write_grey_drive(tmp_path, seed, weather)
     data = DriveSet(tmp_path)
@@ -148,9 +148,7 @@ def test_nothing_comes_from_another_light(tmp_path: Path, monkeypatch: pytest.Mo
 def test_another_place_leaves_the_road_and_what_is_on_it(
     data: DriveSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    still(monkeypatch)
-    monkeypatch.setattr(augment, "_PASTED_SHARE", 0.0)
-    monkeypatch.setattr(augment, "_SURROUNDED_SHARE", 1.0)
+    only(monkeypatch, _SURROUNDED_SHARE=1.0)
     images, classes = data.pictures([0, 1]), data.pixel_classes([0, 1])
     images[1] = 200
     classes[0, :12], classes[1, :8] = PixelClass.SKY, PixelClass.BUILDING
@@ -171,9 +169,7 @@ def test_another_place_leaves_the_road_and_what_is_on_it(
 def test_mirrored_pictures_have_their_sides_changed(
     data: DriveSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    still(monkeypatch)
-    monkeypatch.setattr(augment, "_PASTED_SHARE", 0.0)
-    monkeypatch.setattr(augment, "_MIRRORED_SHARE", 1.0)
+    only(monkeypatch, _MIRRORED_SHARE=1.0)
     scenes = Augmenter(data).varied(frames(0), np.random.default_rng(0))
     assert np.array_equal(scenes.images[0], data.pictures([0])[0, :, ::-1])
     assert scenes.classes[0, 21, 64 - 35] == PixelClass.INDICATOR_ON
@@ -181,10 +177,7 @@ def test_mirrored_pictures_have_their_sides_changed(
 
 
 def test_nearer_things_are_told_nearer(data: DriveSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    still(monkeypatch)
-    monkeypatch.setattr(augment, "_PASTED_SHARE", 0.0)
-    monkeypatch.setattr(augment, "_LEAST_ZOOM", 1.25)
-    monkeypatch.setattr(augment, "_MOST_ZOOM", 1.25)
+    only(monkeypatch, _LEAST_ZOOM=1.25, _MOST_ZOOM=1.25)
     scenes = Augmenter(data).varied(frames(0), np.random.default_rng(0))
     distance = np.expm1(scenes.labels[0, column("blocked_lane_distance_m")])
     assert distance == pytest.approx(16.0, rel=1e-4)
@@ -195,9 +188,7 @@ def test_nearer_things_are_told_nearer(data: DriveSet, monkeypatch: pytest.Monke
 def test_of_what_is_out_of_the_picture_nothing_is_told(
     data: DriveSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    still(monkeypatch)
-    monkeypatch.setattr(augment, "_PASTED_SHARE", 0.0)
-    monkeypatch.setattr(augment, "_MOST_SHIFT", (3.0, 3.0))
+    only(monkeypatch, _MOST_SHIFT=(3.0, 3.0))
     lost = 0
     for seed in range(30):
         scenes = Augmenter(data).varied(frames(0), np.random.default_rng(seed))

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import MultiThreadedExecutor
 
 from rsd_planner.ros.lean_images import taker_of
@@ -56,7 +57,13 @@ class PatientExecutor(MultiThreadedExecutor):
         """The next task that is not in the pool already."""
         while True:
             self._open.wait(QUIET_S)
-            work = super().wait_for_ready_callbacks(*arguments, **keywords)
+            try:
+                work = super().wait_for_ready_callbacks(*arguments, **keywords)
+            except InvalidHandle:
+                # A transition in the pool has destroyed what was about to be waited for.
+                if self._is_shutdown or not self._context.ok():
+                    raise
+                continue
             self._open.wait(QUIET_S)  # what came ready in a tick is begun behind it
             now_s = time.monotonic()
             since_s = now_s - self._submitted.get(work[0], float("-inf"))
@@ -64,6 +71,13 @@ class PatientExecutor(MultiThreadedExecutor):
                 self._submitted[work[0]] = now_s
                 return work
             time.sleep(YIELD_S)
+
+    def _take_waitable(self, waitable: Any) -> Any:
+        # Left to raise, it would hold its callback group for ever.
+        try:
+            return super()._take_waitable(waitable)
+        except InvalidHandle:
+            return None
 
     def _take_subscription(self, subscription: Any) -> Any:
         return super()._take_subscription(taker_of(subscription))

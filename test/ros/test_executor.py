@@ -11,6 +11,7 @@ import pytest
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2")
 
 from rclpy.context import Context  # noqa: E402
+from rclpy.event_handler import PublisherEventCallbacks  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
@@ -84,3 +85,39 @@ def test_no_turn_begins_while_it_is_quiet() -> None:
     within = [t for t in ticks if any(a <= t <= b for a, b in spans)]
     assert len(ticks) > 30  # and afterwards it goes on
     assert len(within) < 0.2 * len(ticks)
+
+
+@pytest.mark.parametrize("moment", ["add_to_wait_set", "take_data"])
+def test_what_is_destroyed_while_its_turn_comes_holds_up_nothing(
+    moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cleanup runs in the pool: a publisher may go between the executor's looks at its events."""
+    context = Context()
+    rclpy.init(context=context)
+    node = Node("destroying", context=context)
+    events = PublisherEventCallbacks(matched=lambda _: None, use_default_callbacks=False)
+    publisher = node.create_publisher(String, "gone", 10, event_callbacks=events)
+    node.create_subscription(String, "gone", lambda _: None, 10)
+    matched = publisher.event_handlers[0]
+    plain, reached, ticks = getattr(matched, moment), [0], [0]
+
+    def destroyed_meanwhile(*arguments: Any) -> Any:
+        reached[0] += 1
+        node.destroy_publisher(publisher)
+        return plain(*arguments)
+
+    def count() -> None:
+        ticks[0] += 1 if reached[0] else 0
+
+    monkeypatch.setattr(matched, moment, destroyed_meanwhile)
+    executor = PatientExecutor(num_threads=2, context=context)
+    executor.add_node(node)
+    node.create_timer(0.01, count)  # in the callback group of the publisher
+    end = time.monotonic() + 20.0
+    while ticks[0] < 5 and time.monotonic() < end:
+        executor.spin_once(timeout_sec=0.5)
+    executor.shutdown(timeout_sec=1.0)
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+    assert reached[0] == 1
+    assert ticks[0] >= 5

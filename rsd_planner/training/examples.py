@@ -7,7 +7,7 @@ tokens that stay keep their positions.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ from rsd_planner.planning.batch_prompt import BatchPrompt
 from rsd_planner.training.data import FRAMES, DriveSet
 from rsd_planner.training.runtime import Runtime
 
-__all__ = ["Batch", "Examples", "surprise_weights"]
+__all__ = ["Batch", "Examples", "doubt_weights"]
 
 _LENGTH_STEP = 16  # texts are padded to multiples of it, so that few shapes occur
 
@@ -56,7 +56,7 @@ class Examples:
         self.frames = data.ticks()  # (ticks, FRAMES)
         often = Counter(data.texts)
         coded = {text: codec.encode_reasoning(text) for text in often}
-        weights = surprise_weights(coded, often)
+        weights = doubt_weights(coded, often)
         self.texts = [coded[text] for text in data.texts]  # (frames,) tokens of each reasoning
         self._weights = [weights[text] for text in data.texts]
         grid = BatchedTower(vla.vlm.model.visual, *data.picture_size).grid_thw
@@ -140,7 +140,7 @@ def _picture_of(template: NDArray[np.int64], start: int, end: int) -> NDArray[np
     return np.where(inside, opened - 1, -1)
 
 
-def surprise_weights(
+def doubt_weights(
     coded: Mapping[str, Sequence[int]],
     often: Mapping[str, int],
     least: float = 0.5,
@@ -149,22 +149,29 @@ def surprise_weights(
     """Weights of each text's tokens in the loss, 1 on average over all texts.
 
     `coded` are the tokens of each text and `often` how many times it occurs. A token weighs
-    its surprise in bits after the two before it, within limits: names of causes, sides and
-    numbers weigh more than the words that always follow them.
+    the entropy in bits of what follows the two before it, within limits: names of causes, sides
+    and numbers weigh more than the words that always follow them. Which of them stands there is
+    no matter: if the rarer ones weighed more, the model would say them more often than they
+    are true.
     """
-    after: Counter[tuple[int, int, int]] = Counter()
-    before: Counter[tuple[int, int]] = Counter()
+    after: dict[tuple[int, int], Counter[int]] = defaultdict(Counter)
     for text, tokens in coded.items():
         for a, b, c in _triples(tokens):
-            after[a, b, c] += often[text]
-            before[a, b] += often[text]
-    weights = {}
-    for text, tokens in coded.items():
-        bits = [math.log2(before[a, b] / after[a, b, c]) for a, b, c in _triples(tokens)]
-        weights[text] = np.clip(np.array(bits, np.float32), least, most)
+            after[a, b][c] += often[text]
+    bits = {before: min(max(_entropy(counts), least), most) for before, counts in after.items()}
+    weights = {
+        text: np.array([bits[a, b] for a, b, _ in _triples(tokens)], np.float32)
+        for text, tokens in coded.items()
+    }
     total = sum(float(w.sum()) * often[text] for text, w in weights.items())
     count = sum(len(w) * often[text] for text, w in weights.items())
     return {text: w * (count / total) for text, w in weights.items()}
+
+
+def _entropy(counts: Counter[int]) -> float:
+    """In bits."""
+    total = sum(counts.values())
+    return sum(n / total * math.log2(total / n) for n in counts.values())
 
 
 def _triples(tokens: Sequence[int]) -> Iterator[tuple[int, int, int]]:

@@ -33,8 +33,11 @@ from rsd_planner.training.text_stack import last_states
 __all__ = ["TextLoss", "evaluate_texts", "train_jointly", "train_language"]
 
 ONE_PICTURE_SHARE = 0.4  # of the steps that show the newest picture alone
+# Of the steps that see rare causes more often. What is learned last is how rare they are: else
+# the text names them two and three times as often as they are true.
+RARE_SHARE = 0.6
 BLUR, LEFT_OUT = 0.15, 0.08  # of the features' spread; of the pictures' tokens
-RUN = 4  # consecutive ticks that a joint step takes together: they share pictures
+RUN = 4  # consecutive ticks that a joint step takes together where they share pictures
 EVALUATED = 384  # held-out ticks
 JOINT_PERCEPTION_WEIGHT = 0.3
 SCENE_WEIGHT = 0.3
@@ -113,10 +116,12 @@ def train_language(
     weights = frame_weights(examples.data, examples.frames[:, -1])
     scene = SceneHead(examples, weights, runtime)
     text_loss = TextLoss(examples, scene, runtime)
-    step_ticks = step_batches(len(examples), batch, schedule.batch_seed(2), weights)
+    by_rarity = step_batches(len(examples), batch, schedule.batch_seed(2), weights)
+    as_it_is = step_batches(len(examples), batch, schedule.batch_seed(5))
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:
         early = step < ONE_PICTURE_SHARE * schedule.steps
+        step_ticks = by_rarity if step < RARE_SHARE * schedule.steps else as_it_is
         chosen = runtime.share(step_ticks(step))
         noise = torch.Generator().manual_seed(schedule.noise_seed(step, runtime.rank))
         newest = 1 if early else FRAMES
@@ -143,15 +148,18 @@ def train_jointly(
     runtime: Runtime,
     batch: int = 32,
 ) -> None:
-    """Train text stack and vision tower together, the perception loss kept; resumable."""
+    """Train text stack and vision tower together, the perception loss kept; resumable.
+
+    Each tick as often as it is: what is learned last is how rare things are.
+    """
     data = examples.data
-    weights = frame_weights(data, examples.frames[:, -1])
-    scene = SceneHead(examples, weights, runtime)
+    scene = SceneHead(examples, np.ones(len(examples)), runtime)
     text_loss = TextLoss(examples, scene, runtime)
-    step_ticks = step_batches(len(examples), max(1, batch // RUN), schedule.batch_seed(4), weights)
+    run = RUN if _share_pictures(examples) else 1
+    step_ticks = step_batches(len(examples), max(1, batch // run), schedule.batch_seed(4))
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, float]]:
-        ticks = _runs(runtime.share(step_ticks(step)), examples)
+        ticks = _runs(runtime.share(step_ticks(step)), examples, run)
         frames, place = np.unique(examples.frames[ticks], return_inverse=True)
         noise = torch.Generator().manual_seed(schedule.noise_seed(step, runtime.rank))
         tokens = perception.tokens(data.pictures(frames), noise)
@@ -186,10 +194,15 @@ def _unsure(features: Tensor, noise: torch.Generator) -> Tensor:
     return (features + BLUR * features.std() * blur) * kept[..., None]
 
 
-def _runs(first: NDArray[np.int64], examples: Examples) -> NDArray[np.int64]:
-    """Each tick with the next `RUN` − 1; at the end of a drive the last one again."""
+def _share_pictures(examples: Examples) -> bool:
+    """Whether neighbouring ticks do: those of whole drives, not those of clips."""
+    return bool(len(examples) > 1 and examples.frames[1, 0] <= examples.frames[0, -1])
+
+
+def _runs(first: NDArray[np.int64], examples: Examples, run: int) -> NDArray[np.int64]:
+    """Each tick with the next `run` − 1; at the end of a drive the last one again."""
     drive = examples.data.drive[examples.frames[:, -1]]  # (ticks,)
-    runs = np.minimum(first[:, None] + np.arange(RUN), len(examples) - 1)
+    runs = np.minimum(first[:, None] + np.arange(run), len(examples) - 1)
     same = drive[runs] == drive[first][:, None]
     last = np.where(same, runs, -1).max(axis=1, keepdims=True)
     return np.minimum(runs, last).ravel()

@@ -25,7 +25,7 @@ from rsd_planner.training.examples import Examples
 from rsd_planner.training.features import cached_features
 from rsd_planner.training.language import train_jointly, train_language
 from rsd_planner.training.loop import Schedule, load_weights
-from rsd_planner.training.perception import Perception, frame_weights, train_perception
+from rsd_planner.training.perception import Perception, train_perception
 from rsd_planner.training.runtime import Runtime
 from rsd_planner.training.warm_start import start_from
 
@@ -187,9 +187,8 @@ class TargetRun:
 
     def _joint(self) -> None:
         checkpoint = self._model("perception", "language")
-        data = self._drives("tower")
-        weights = frame_weights(data, np.arange(len(data)))
-        perception = Perception(checkpoint.vla, data, self.runtime, weights)
+        data = self._drives("text")
+        perception = Perception(checkpoint.vla, data, self.runtime, np.ones(len(data)))
         if self.steps.get("perception", 1) > 0:
             load_weights(self._state("perception"), {"heads": perception.heads})
         train_jointly(

@@ -12,7 +12,7 @@ from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint
 from rsd_planner.models.vision_batch import BatchedTower
 from rsd_planner.models.vla import run_text_stack
 from rsd_planner.training.data import FRAMES, DriveSet
-from rsd_planner.training.examples import Examples, surprise_weights
+from rsd_planner.training.examples import Examples, doubt_weights
 from rsd_planner.training.features import cached_features
 from rsd_planner.training.runtime import Runtime
 from rsd_planner.training.target import SIZES, TargetRun
@@ -100,7 +100,8 @@ def test_features_are_made_anew_for_other_weights(
 
 def test_tokens_that_always_follow_weigh_least() -> None:
     coded = {"keep because free": [1, 5, 7], "slow because lead": [2, 5, 8]}
-    weights = surprise_weights(coded, {"keep because free": 2, "slow because lead": 1})
+    weights = doubt_weights(coded, {"keep because free": 3, "slow because lead": 1})
     keep, slow = weights.values()
-    assert keep[1] == keep[2] < keep[0] < slow[0]
-    assert (2 * keep.sum() + slow.sum()) / 9 == pytest.approx(1.0)
+    assert keep[1] == keep[2] < keep[0]
+    assert (3 * keep.sum() + slow.sum()) / 12 == pytest.approx(1.0)
+    assert slow[0] == keep[0]  # the rarer of two possible words weighs no more than the other

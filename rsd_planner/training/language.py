@@ -146,7 +146,7 @@ def train_jointly(
     folder: Path,
     schedule: Schedule,
     runtime: Runtime,
-    batch: int = 32,
+    batch: int = 24,
 ) -> None:
     """Train text stack and vision tower together, the perception loss kept; resumable.
 

@@ -197,7 +197,7 @@ class TargetRun:
             perception,
             self._drives("heldout"),
             self.folder,
-            self._schedule("joint", 2e-4, 50),
+            self._schedule("joint", 5e-4, 50),
             self.runtime,
         )
 

@@ -39,7 +39,7 @@ _STEPS = (
     # stage, default, what a step is
     ("perception", 3000, "batches of 64 pictures"),
     ("language", 3000, "batches of 32 ticks"),
-    ("joint", 0, "batches of 32 ticks, vision tower and text together; 0 leaves it out"),
+    ("joint", 0, "batches of 24 ticks, vision tower and text together; 0 leaves it out"),
     ("action", 1500, "batches of 32 ticks"),
 )
 

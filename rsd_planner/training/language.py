@@ -34,7 +34,7 @@ __all__ = ["TextLoss", "evaluate_texts", "train_jointly", "train_language"]
 
 ONE_PICTURE_SHARE = 0.4  # of the steps that show the newest picture alone
 # Of the steps that see rare causes more often. What is learned last is how rare they are: else
-# the text names them two and three times as often as they are true.
+# the text names some of them nearly twice as often as they are true.
 RARE_SHARE = 0.6
 BLUR, LEFT_OUT = 0.15, 0.08  # of the features' spread; of the pictures' tokens
 RUN = 4  # consecutive ticks that a joint step takes together where they share pictures

@@ -38,6 +38,7 @@ DRAFTERS = (
     "suffix",
     "routine",
     "routine_block",
+    "glance",
     "replica",
     "blend",
     "cascade",

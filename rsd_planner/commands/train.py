@@ -1,6 +1,7 @@
 """`rsd train target` makes the mini from simulated drives, stage by stage; `rsd train routine`
 the routine reasoner that drafts for a target, `rsd train routine-block` the drafter that reads the
-target's hidden states, `rsd train replica` a small copy that sees.
+target's hidden states, `rsd train glance` the one that looks at encoded pictures, `rsd train
+replica` a small copy that sees.
 
 Every stage can be stopped at any moment and run again; it goes on from its last save, at
 most two minutes back. `rsd train report` shows how a run is doing.
@@ -29,6 +30,7 @@ examples:
   rsd data --drives 240 --out drives/train
   rsd train routine --data drives --model model --work work_routine
   rsd train routine-block --data drives --model model --work work_routine
+  rsd train glance --data drives --model model --work work_routine
   rsd train replica --data drives --model model --work work_routine
 
 Several GPUs, or machines:
@@ -61,6 +63,7 @@ _DRAFTERS = {
     "routine-block": _Drafter(
         "the drafter of target features", 3000, 32, ropes=("flat", "mrope"), branches=True
     ),
+    "glance": _Drafter("the drafter that looks at the encoded pictures", 3000, 192),
     "replica": _Drafter(
         "the drafter that sees: a small copy", 6000, 32, "twice", ropes=("mrope", "flat")
     ),
@@ -189,6 +192,10 @@ def _training_of(drafter: str) -> tuple[type[Any], Mapping[str, Any]]:
         from rsd_planner.training import routine_block
 
         return routine_block.BlockRun, routine_block.SIZES
+    if drafter == "glance":
+        from rsd_planner.training import glance
+
+        return glance.GlanceRun, glance.SIZES
     from rsd_planner.training import replica
 
     return replica.ReplicaRun, replica.SIZES

@@ -20,6 +20,7 @@ __all__ = ["StageLog", "read_logs", "write_report"]
 
 _DRAFTERS = (
     "routine",
+    "glance",
     *(f"routine_block_{rope}_{kind}" for rope in ("flat", "mrope") for kind in ("branch", "free")),
     "replica_mrope",
     "replica_flat",

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rsd_planner.decoding.drafters.last_text import LONGEST_GAP_S
 from rsd_planner.decoding.drafters.previous_tick import PrefixAlignment
-from rsd_planner.decoding.drafters.routine import LONGEST_GAP_S
 from rsd_planner.decoding.drafters.told import Told
 from rsd_planner.models.motion import motion_features, travelled_m
 from rsd_planner.models.routine import NOTHING, UNKNOWN, Old, RoutineBatch, places_in
@@ -23,7 +23,7 @@ from rsd_planner.training.data import DriveSet
 from rsd_planner.training.target_texts import TargetTexts
 from rsd_planner.types import NANOSECONDS
 
-__all__ = ["RoutineExamples", "vocabulary_of"]
+__all__ = ["Pasts", "RoutineExamples", "padded", "vocabulary_of"]
 
 _SKIPS = (0, 1, 2, 3)  # ticks back; 0 is the tick itself
 _ISOLATED = len(_SKIPS)
@@ -46,6 +46,15 @@ class _Past:
     gap_s: NDArray[np.float64]  # (ticks,)
     way_m: NDArray[np.float64]  # (ticks,)
     since: NDArray[np.float16]  # (ticks, longest, 2) seconds and metres
+
+
+@dataclass(frozen=True)
+class Pasts:
+    """What some ticks start with."""
+
+    # Of each the last text, and (its tokens or more, 2) seconds and metres that they stand.
+    texts: list[tuple[list[int], NDArray[np.float16] | NDArray[np.float32]]]
+    motion: NDArray[np.float32]  # (ticks, motion_width)
 
 
 class RoutineExamples:
@@ -75,32 +84,50 @@ class RoutineExamples:
 
     def batch(self, ticks: NDArray[np.int64], rng: np.random.Generator) -> RoutineBatch:
         """Examples of some ticks; `rng` draws their pasts and what is committed."""
-        modes = rng.choice(len(_SHARES), size=len(ticks), p=_SHARES)
-        chosen = [self._old(tick, mode) for tick, mode in zip(ticks, modes)]
+        pasts = self.pasts(ticks, rng)
         committed, shifts = [], []
-        for tick, (old, _, _, _) in zip(ticks, chosen):
+        for tick, (old, _) in zip(ticks, pasts.texts):
             count = _draw_committed(old, self._texts[tick], rng)
             committed.append(count)
             place = PrefixAlignment(tuple(old)).position(tuple(self._texts[tick][:count]))
             shifts.append(place - count)
-        gap_s = np.array([gap for _, _, gap, _ in chosen])
-        way_m = np.array([way for _, _, _, way in chosen])
-        motion = motion_features(
-            self._position[ticks], self._rotation[ticks], self._step_s, gap_s, way_m
-        )
-        olds = [old for old, _, _, _ in chosen]
-        old_tokens = _padded(olds, self._longest)
+        olds = [old for old, _ in pasts.texts]
+        old_tokens = padded(olds, self._longest)
         since = np.zeros((*old_tokens.shape, 2), np.float32)
         valid = np.arange(old_tokens.shape[1]) < np.array([[len(old)] for old in olds])
-        for row, (old, told, _, _) in enumerate(chosen):
+        for row, (old, told) in enumerate(pasts.texts):
             since[row, : len(old)] = told[: len(old)]
         return RoutineBatch(
-            torch.from_numpy(motion),
+            torch.from_numpy(pasts.motion),
             Old(torch.from_numpy(old_tokens), torch.from_numpy(since), torch.from_numpy(valid)),
-            torch.from_numpy(_padded([self._texts[tick] for tick in ticks], self._longest)),
+            torch.from_numpy(padded([self._texts[tick] for tick in ticks], self._longest)),
             torch.tensor(committed),
             torch.tensor(shifts),
         )
+
+    def text(self, tick: int) -> list[int]:
+        """What the target says at a tick, in the drafter's own places."""
+        return self._texts[tick]
+
+    def pasts(
+        self, ticks: NDArray[np.int64], rng: np.random.Generator | None, skip: int = 1
+    ) -> Pasts:
+        """An earlier tick or none for each of some ticks, as `rng` draws them.
+
+        Without `rng` it is always the one `skip` ticks before, 0 for none.
+        """
+        modes = np.full(len(ticks), skip or _ISOLATED)
+        if rng is not None:
+            modes[:] = rng.choice(len(_SHARES), size=len(ticks), p=_SHARES)
+        chosen = [self._old(tick, mode) for tick, mode in zip(ticks, modes)]
+        motion = motion_features(
+            self._position[ticks],
+            self._rotation[ticks],
+            self._step_s,
+            np.array([gap for _, _, gap, _ in chosen]),
+            np.array([way for _, _, _, way in chosen]),
+        )
+        return Pasts([(old, since) for old, since, _, _ in chosen], motion)
 
     def _old(
         self, tick: int, mode: int
@@ -164,7 +191,7 @@ def _draw_committed(old: Sequence[int], new: Sequence[int], rng: np.random.Gener
     return int(rng.integers(1, len(new)))
 
 
-def _padded(texts: Sequence[Sequence[int]], most: int) -> NDArray[np.int64]:
+def padded(texts: Sequence[Sequence[int]], most: int) -> NDArray[np.int64]:
     """(texts, longest of them or a little more) with NOTHING behind; `most` is the bound."""
     longest = max(1, *(len(text) for text in texts))
     padded = np.full((len(texts), min(-(-longest // _ROUND) * _ROUND, most)), NOTHING, np.int64)

@@ -50,7 +50,7 @@ class SaidTicks:
         features: NDArray[np.float16],
     ) -> None:
         """`features` (frames, tokens, visual width) are what the target's tower says."""
-        self.data, self.said, self._features = data, said, features
+        self.data, self.said, self.features = data, said, features
         shown = said.frames[:, None] - np.arange(FRAMES - 1, -1, -1)
         self.shown = shown  # (ticks, FRAMES) frames, oldest first
         grid = BatchedTower(checkpoint.vla.vlm.model.visual, *data.picture_size).grid_thw
@@ -73,7 +73,7 @@ class SaidTicks:
         for row, text in enumerate(texts):
             tokens[row, : len(text)] = torch.tensor(text)
         prompts = self.prompt.ids(self._history[ticks])
-        cached = self._features[self.shown[ticks].ravel()]
+        cached = self.features[self.shown[ticks].ravel()]
         pictures = torch.from_numpy(np.asarray(cached)).float()
         return SaidBatch(
             torch.cat([torch.from_numpy(prompts), tokens.clamp(min=0)], dim=1),

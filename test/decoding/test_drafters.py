@@ -82,7 +82,7 @@ def test_catalog_and_settings_name_the_same_things() -> None:
     assert set(DRAFTERS) == set(SETTING_CHOICES)
     assert set(RULES) == set(RULE_CHOICES)
     # They need files of a checkpoint.
-    with_files = {"blend", "routine", "routine_block", "replica", "cascade_block"}
+    with_files = {"blend", "routine", "routine_block", "glance", "replica", "cascade_block"}
     for name in set(DRAFTERS) - with_files:
         assert make_drafter(name).name == name
 

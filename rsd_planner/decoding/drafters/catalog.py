@@ -12,6 +12,7 @@ from typing import Protocol
 from rsd_planner.decoding.drafters.blend import BlendDrafter
 from rsd_planner.decoding.drafters.cascade import CascadeDrafter
 from rsd_planner.decoding.drafters.cascade_block import CascadeBlockDrafter
+from rsd_planner.decoding.drafters.glance import GlanceDrafter
 from rsd_planner.decoding.drafters.none import NoDrafter
 from rsd_planner.decoding.drafters.previous_tick import PreviousTickDrafter
 from rsd_planner.decoding.drafters.prompt_lookup import PromptLookupDrafter
@@ -40,6 +41,7 @@ DRAFTERS: dict[str, _Makes] = {
     RoutineDrafter.name: RoutineDrafter,
     RoutineBlockDrafter.name: RoutineBlockDrafter,
     ReplicaDrafter.name: ReplicaDrafter,
+    GlanceDrafter.name: GlanceDrafter,
     BlendDrafter.name: BlendDrafter,
     CascadeDrafter.name: CascadeDrafter,
     CascadeBlockDrafter.name: CascadeBlockDrafter,

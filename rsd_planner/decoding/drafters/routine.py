@@ -13,17 +13,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rsd_planner.decoding.drafters.last_text import LastText
 from rsd_planner.decoding.drafters.previous_tick import PrefixAlignment
 from rsd_planner.decoding.drafters.resources import DrafterResources
-from rsd_planner.decoding.drafters.told import Told
 from rsd_planner.errors import ConfigError
-from rsd_planner.models.motion import motion_features, travelled_m
-from rsd_planner.types import NANOSECONDS, Decoded, Draft, DraftContext, SpanSource
+from rsd_planner.types import Decoded, Draft, DraftContext, SpanSource
 
-__all__ = ["LONGEST_GAP_S", "ROUTINE_FACTS", "ROUTINE_WEIGHTS", "Expectation", "RoutineDrafter"]
+__all__ = ["ROUTINE_FACTS", "ROUTINE_WEIGHTS", "Expectation", "RoutineDrafter"]
 
 ROUTINE_WEIGHTS, ROUTINE_FACTS = "routine.safetensors", "routine.json"
-LONGEST_GAP_S = 1.0  # an older text is none
 _REMEDY = "make it with `rsd train routine`"
 
 
@@ -85,9 +83,7 @@ class RoutineDrafter:
     def __init__(self, reasoner: Reasoner) -> None:
         self._reasoner = reasoner
         self.end_token = reasoner.config.end_token  # of a text
-        self._told = Told()
-        self._last_ns: int | None = None  # of the newest tick that was seen
-        self._unseen: list[tuple[int, ...]] = []  # texts of the ticks since, whose time is unknown
+        self._last = LastText()
         self.chances: tuple[float, ...] = ()  # of the newest draft's tokens, each given its front
         self.begin()
 
@@ -113,13 +109,13 @@ class RoutineDrafter:
 
     def begin(self) -> None:
         """The next `propose` reads the tick's motion."""
-        self._t0_ns: int | None = None
+        self._last.begin()
         self._shift: int | None = None  # of the last look ahead
         self.looked_anew = False
 
     def propose(self, context: DraftContext) -> Draft:
         """The likeliest text behind the committed one, as far as it is likely enough."""
-        if self._t0_ns is None:
+        if not self._last.is_read:
             self._read(context)
         shift = self._shift_of(context.committed)
         tokens, self.chances = self._reasoner.write(context.committed, shift, context.budget)
@@ -131,7 +127,7 @@ class RoutineDrafter:
         One look serves all drafts of a tick, until the new text's places are no longer the old
         one's. `looked_anew` says whether there was another look.
         """
-        if self._t0_ns is None:
+        if not self._last.is_read:
             self._read(context)
         start, shift = len(context.committed), self._shift_of(context.committed)
         self.looked_anew = self._shift != shift
@@ -145,47 +141,20 @@ class RoutineDrafter:
         return self._reasoner.expect(places, fronts)
 
     def end(self, decoded: Decoded) -> None:
-        """Remember this tick's text.
-
-        A tick without a `propose` has no time: it counts as one of equally long ones.
-        """
-        if self._t0_ns is None:
-            self._unseen.append(decoded.tokens)
-        else:
-            self._told.say(decoded.tokens)
-            self._last_ns = self._t0_ns
+        """Remember this tick's text."""
+        self._last.end(decoded)
 
     def reset(self) -> None:
         """Forget the last text."""
-        self._told.forget()
-        self._last_ns = None
-        self._unseen.clear()
+        self._last.reset()
 
     def _shift_of(self, committed: tuple[int, ...]) -> int:
         """By how many places the old text is ahead of the new one; 0 where there is no old one."""
-        if not self._told.tokens:
+        if not self._last.tokens:
             return 0
         return self._alignment.position(committed) - len(committed)
 
     def _read(self, context: DraftContext) -> None:
-        history, told = context.history, self._told
-        gap_s, way_m = 0.0, 0.0
-        if self._last_ns is not None:
-            ticks = len(self._unseen) + 1
-            gap_s = (history.t0_ns - self._last_ns) / NANOSECONDS / ticks
-            if 0.0 <= gap_s <= LONGEST_GAP_S:
-                way_m = float(travelled_m(history.position_m, history.step_s, gap_s))
-                for text in self._unseen:
-                    told.moved(gap_s, way_m)
-                    told.say(text)
-                told.moved(gap_s, way_m)
-            else:
-                told.forget()
-                gap_s = 0.0
-        elif self._unseen:
-            told.say(self._unseen[-1])
-        self._unseen.clear()
-        motion = motion_features(history.position_m, history.rotation, history.step_s, gap_s, way_m)
+        motion, told = self._last.read(context.history), self._last.told
         self._reasoner.read(motion, told.tokens, told.since_s, told.since_m)
         self._alignment = PrefixAlignment(told.tokens)
-        self._t0_ns = history.t0_ns

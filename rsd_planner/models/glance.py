@@ -14,42 +14,39 @@ Tokens here are places in the drafter's own vocabulary: those that the target wa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rsd_planner.models.drafter_files import load_drafter, save_drafter
-from rsd_planner.models.routine import NOTHING, UNKNOWN, places_in
+from rsd_planner.models.drafter_files import save_drafter
+from rsd_planner.models.pointer import NOTHING
 
 __all__ = [
-    "Glance",
+    "RESERVED",
     "GlanceBatch",
     "GlanceConfig",
     "GlanceNet",
-    "Pointer",
-    "load_glance",
     "save_glance",
+    "since_features",
 ]
 
-_RESERVED = 2  # NOTHING and UNKNOWN
+RESERVED = 2  # NOTHING and UNKNOWN
 _MASKED = -1e9
 _SINCE = 4  # features of how long a token stands
-_OPTIONS = 4  # tokens that are told of a place
-_DROPPED = 0.2  # of what is seen, in training
+_DROPPED = 0.3  # of what is seen, in training …
+_DROPPED_STATES = 0.2  # … and of the network's states
 
 
 @dataclass(frozen=True)
 class GlanceConfig:
     """Everything that a drafter's file says beside its weights."""
 
-    vocabulary: tuple[int, ...]  # the target's ids of the tokens from `_RESERVED` on
+    vocabulary: tuple[int, ...]  # the target's ids of the tokens from `RESERVED` on
     target_vocab_size: int
     end_token: int  # the target's id of a text's last token
     motion_width: int  # features of the car's motion
@@ -66,30 +63,7 @@ class GlanceConfig:
     @property
     def size(self) -> int:
         """Places in the drafter's vocabulary."""
-        return len(self.vocabulary) + _RESERVED
-
-
-class Pointer:
-    """Where in an old text a new one has come to, token by token.
-
-    Where the new text says what the old one does, the pointer goes on; else to where the old one
-    has the same two tokens, the nearest of them; else the token took another one's place.
-    """
-
-    def __init__(self, old: Sequence[int]) -> None:
-        self.old = tuple(old)
-        self._pairs: dict[tuple[int, int], list[int]] = {}
-        for place, pair in enumerate(zip((NOTHING, *self.old), self.old)):
-            self._pairs.setdefault(pair, []).append(place)
-
-    def step(self, place: int, front: int, token: int) -> int:
-        """The place behind `token`, which stands behind `front`; `place` was the one before."""
-        if place < len(self.old) and self.old[place] == token:
-            return place + 1
-        found = self._pairs.get((front, token))
-        if found:
-            return min(found, key=lambda one: abs(one - place)) + 1
-        return min(place + 1, len(self.old))
+        return len(self.vocabulary) + RESERVED
 
 
 @dataclass
@@ -116,7 +90,7 @@ class GlanceBatch:
 
 
 class GlanceNet(nn.Module):
-    """See the module. `logits` trains; at work stands `Glance`."""
+    """See the module. `logits` trains; at work stands `glance_forward.Glance`."""
 
     def __init__(self, config: GlanceConfig) -> None:
         super().__init__()
@@ -139,7 +113,7 @@ class GlanceNet(nn.Module):
         with torch.no_grad():
             self.words.weight[config.context * config.size :] *= 0.2
         never = torch.zeros(config.size)
-        never[:_RESERVED] = _MASKED
+        never[:RESERVED] = _MASKED
         self.never: Tensor
         self.register_buffer("never", never, persistent=False)
 
@@ -165,9 +139,9 @@ class GlanceNet(nn.Module):
 
     def judge(self, rows: Tensor, pointed: Tensor) -> Tensor:
         """Logits (…, vocabulary) of rows (…, hidden) whose pointers are at `pointed` (…,)."""
-        rows = functional.relu(rows)
+        rows = functional.relu(functional.dropout(rows, _DROPPED_STATES, self.training))
         rows = rows + self.narrow(functional.relu(self.widen(rows)))
-        said = self.answer(rows)
+        said = self.answer(functional.dropout(rows, _DROPPED_STATES, self.training))
         own, gate = said[..., :-1], said[..., -1:]
         return own.scatter_add(-1, pointed[..., None], gate) + self.never
 
@@ -177,7 +151,7 @@ class GlanceNet(nn.Module):
 
     def _bags(self, text: Tensor, which: int) -> Tensor:
         """(batch, length, hidden) what each token of a text adds to its bag."""
-        counted = (text >= _RESERVED)[..., None]
+        counted = (text >= RESERVED)[..., None]
         return self.words(text + self.bag_start(which)) * counted
 
 
@@ -187,117 +161,6 @@ def since_features(since: Tensor) -> Tensor:
     return torch.cat([near, torch.log1p(since)], dim=-1)
 
 
-class Glance:
-    """A trained network at work, one tick after the other."""
-
-    def __init__(self, net: GlanceNet, device: str = "cpu") -> None:
-        self.config = net.config
-        self._device = torch.device(device)
-        self._net = net.to(self._device).eval()
-        self._index = places_in(self.config.vocabulary)
-        self._ids = {place: token for token, place in self._index.items()}
-        self._pointer = Pointer(())
-        self._scene = self._old = torch.empty(0)
-
-    def fits(self, pictures: Sequence[Tensor]) -> bool:
-        """Whether a prompt's pictures (tokens, visual width) are as many and large as learned."""
-        shape = (self.config.picture_tokens, self.config.visual_width)
-        return len(pictures) == self.config.pictures and all(one.shape == shape for one in pictures)
-
-    @torch.inference_mode()
-    def read(
-        self,
-        pictures: Sequence[Tensor],
-        motion: NDArray[np.float32],
-        old: Sequence[int],
-        since_s: Sequence[float],
-        since_m: Sequence[float],
-    ) -> None:
-        """A tick starts: its pictures, which `fit`, the car's motion, and the last text.
-
-        `old` are the target's ids; it may be empty.
-        """
-        config, net, device = self.config, self._net, self._device
-        told = [self._index.get(token, UNKNOWN) for token in old[: config.longest]]
-        self._pointer = Pointer(told)
-        seen = torch.cat([pictures[index] for index in config.seen]).float()
-        tokens = torch.tensor([told], dtype=torch.long, device=device)
-        self._scene = net.scene(seen[None], torch.from_numpy(motion)[None].to(device), tokens)
-        # Behind the old text stands nothing, and nothing behind that.
-        ends = torch.tensor([*told, NOTHING, NOTHING], device=device)
-        ages = torch.tensor([since_s[: len(told)], since_m[: len(told)]], device=device).T
-        aged = net.since(since_features(functional.pad(ages, (0, 0, 0, 1))))
-        self._old = aged + net.pointed(ends[:-1]) + net.pointed(ends[1:] + config.size)
-        self._ends = ends
-
-    def pointers(self, text: Sequence[int]) -> list[int]:
-        """Where the last text's pointer stands in front of each token of a text, and behind it."""
-        places, place, front = [0], 0, NOTHING
-        for token in text:
-            known = self._index.get(token, UNKNOWN)
-            place = self._pointer.step(place, front, known)
-            places.append(place)
-            front = known
-        return places
-
-    def rest(self, place: int) -> tuple[int, ...]:
-        """The last text from a place on; up to what is in the vocabulary."""
-        ids = (self._ids.get(token) for token in self._pointer.old[place:])
-        known = []
-        for token in ids:
-            if token is None:
-                break
-            known.append(token)
-        return tuple(known)
-
-    @torch.inference_mode()
-    def judge(
-        self, fronts: Sequence[Sequence[int]], places: Sequence[int]
-    ) -> list[list[tuple[int, float]]]:
-        """The likeliest tokens behind some texts, each with its chance, the likeliest first.
-
-        `fronts` are texts from their start and `places` where their pointers stand.
-        """
-        net, size, context = self._net, self.config.size, self.config.context
-        said: list[int] = []
-        starts: list[int] = []
-        bag = net.bag_start(0)
-        for front in fronts:
-            starts.append(len(said))
-            known = [self._index.get(token, UNKNOWN) for token in front]
-            before = (*known[: -context - 1 : -1], *(NOTHING,) * context)[:context]
-            said += [token + back * size for back, token in enumerate(before)]
-            said += [token + bag for token in known if token >= _RESERVED]
-        where = torch.tensor(places, device=self._device)
-        rows = functional.embedding_bag(
-            torch.tensor(said, device=self._device),
-            net.words.weight,
-            torch.tensor(starts, device=self._device),
-            mode="sum",
-        )
-        rows = rows + self._old[where] + self._scene
-        chances = torch.softmax(net.judge(rows, self._ends[where]), dim=-1)
-        best, choice = chances.topk(min(_OPTIONS, len(self._ids)), dim=-1)
-        return [
-            [(self._ids[token], chance) for token, chance in zip(tokens, values) if chance > 0.0]
-            for tokens, values in zip(choice.tolist(), best.tolist())
-        ]
-
-
 def save_glance(stem: Path, net: GlanceNet, card: Mapping[str, Any]) -> None:
     """Write the drafter's two files; `card` says how it was made."""
     save_drafter(stem, net, net.config, card)
-
-
-def load_glance(weights: Path, facts: Path, device: str = "cpu") -> Glance:
-    """A drafter's network from its two files.
-
-    Raises:
-        ConfigError: a file is damaged, or the two do not belong together.
-    """
-
-    def make(raw: dict[str, Any]) -> GlanceNet:
-        lists = {name: tuple(raw[name]) for name in ("vocabulary", "seen")}
-        return GlanceNet(GlanceConfig(**{**raw, **lists}))
-
-    return Glance(load_drafter(weights, facts, make, "rsd train glance"), device)

@@ -22,6 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rsd_planner.models.pointer import NOTHING, UNKNOWN
+
 __all__ = [
     "NOTHING",
     "UNKNOWN",
@@ -35,8 +37,6 @@ __all__ = [
     "told_row",
 ]
 
-UNKNOWN = 0  # a token that the drafter cannot write
-NOTHING = 1  # no token: before a text, behind it, or not told
 _RESERVED = 2
 _SINCE = 4  # features of how long a token stands
 _EPSILON = 1e-8

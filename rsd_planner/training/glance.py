@@ -19,9 +19,9 @@ from torch.nn import functional
 from rsd_planner.decoding.drafters.glance import GLANCE_WEIGHTS
 from rsd_planner.model_requirements import read_requirements
 from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint
-from rsd_planner.models.glance import GlanceBatch, GlanceConfig, GlanceNet, Pointer, save_glance
+from rsd_planner.models.glance import GlanceBatch, GlanceConfig, GlanceNet, save_glance
 from rsd_planner.models.motion import motion_width
-from rsd_planner.models.routine import NOTHING
+from rsd_planner.models.pointer import NOTHING, Pointer
 from rsd_planner.training.data import FRAMES
 from rsd_planner.training.drafter_run import DrafterRun, round_to_half
 from rsd_planner.training.loop import Metrics, Schedule, train
@@ -149,13 +149,11 @@ class GlanceExamples:
         pointed = np.full((len(ticks), 2, new.shape[1]), NOTHING)
         since = np.zeros((*new.shape, 2), np.float32)
         for row, (text, (old, told)) in enumerate(zip(texts, pasts.texts, strict=True)):
-            pointer, place, front = Pointer(old), 0, NOTHING
-            for index, token in enumerate(text):
+            for index, place in enumerate(Pointer(old).along(text)[:-1]):
                 if place < len(old):
                     pointed[row, 0, index], since[row, index] = old[place], told[place]
                 if place + 1 < len(old):
                     pointed[row, 1, index] = old[place + 1]
-                place, front = pointer.step(place, front, token), token
         seen = self._features[self._shown[ticks].ravel()]
         pictures = torch.from_numpy(np.asarray(seen)).float()
         return GlanceBatch(

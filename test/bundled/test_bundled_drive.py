@@ -105,7 +105,7 @@ def test_drafts_save_target_forwards(ticks: list[Tick]) -> None:
     assert sum(t.fast.target_forwards for t in ticks) * 8 < plain
 
 
-@pytest.mark.parametrize("name", ["routine", "blend", "routine_block", "cascade_block"])
+@pytest.mark.parametrize("name", ["routine", "glance", "blend", "routine_block", "cascade_block"])
 def test_what_was_learned_saves_forwards_and_changes_nothing(
     planner: Planner, ticks: list[Tick], name: str
 ) -> None:

@@ -19,9 +19,9 @@ from rsd_planner.config import PlannerSettings
 from rsd_planner.decoding.drafters.glance import GlanceDrafter
 from rsd_planner.errors import ConfigError
 from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint
-from rsd_planner.models.glance import Pointer, load_glance
+from rsd_planner.models.glance_forward import load_glance
+from rsd_planner.models.pointer import Asked, Pointer
 from rsd_planner.models.presets import write_random_checkpoint
-from rsd_planner.models.routine import NOTHING
 from rsd_planner.training.glance import SIZES, GlanceExamples, GlanceRun
 
 STEPS, MAX_TOKENS = 60, 10
@@ -82,33 +82,35 @@ def test_at_work_it_judges_as_it_learned(model: Path, made: Path, work: Path) ->
     batch = examples.batch(which, None)
     with torch.inference_mode():
         expected = torch.softmax(glance._net.logits(batch), dim=-1)
-    ids = dict(enumerate(config.vocabulary, start=2))
     for row, tick in enumerate(which):
         old = ticks.said.texts[tick - 1]
         pictures = torch.from_numpy(ticks.features[ticks.shown[tick]]).float()
         pasts = examples._texts.pasts(which, None)
         since = np.asarray(pasts.texts[row][1], np.float32)[: len(old)]
-        glance.read(list(pictures), pasts.motion[row], old, *since.T.tolist())
+        known = glance.known(old)
+        glance.read(list(pictures), pasts.motion[row], known, *since.T.tolist())
         text = ticks.said.texts[tick]
-        fronts = [text[:length] for length in range(len(text))]
-        found = glance.judge(fronts[::-1], glance.pointers(text)[: len(text)][::-1])[::-1]
-        for place, options in enumerate(found):
+        known = glance.known(text)
+        places = glance.along(known)
+        # The text as one guess, and each of its ends for itself, all at once.
+        whole = Asked((), known[:-1], places[:-1])
+        ends = [
+            Asked(known[:length], (), places[length : length + 1]) for length in range(len(text))
+        ]
+        first, *others = glance.judge([whole, *ends])
+        for place, (options, alone) in enumerate(zip(first, others, strict=True)):
+            assert [token for token, _ in alone[0]] == [token for token, _ in options]
+            np.testing.assert_allclose(
+                *zip(*((a[1], b[1]) for a, b in zip(alone[0], options))), atol=1e-5
+            )
             chances = expected[row, place]
             best = chances.topk(len(options))
-            assert [token for token, _ in options] == [ids[int(i)] for i in best.indices]
+            assert [token for token, _ in options] == best.indices.tolist()
             np.testing.assert_allclose([c for _, c in options], best.values.numpy(), atol=1e-5)
 
 
 def test_the_pointer_goes_on_finds_pairs_again_and_takes_what_is_new_for_a_replacement() -> None:
-    pointer = Pointer((5, 6, 7, 8, 6, 9))
-
-    def along(text: tuple[int, ...]) -> list[int]:
-        places, front = [0], NOTHING
-        for token in text:
-            places.append(pointer.step(places[-1], front, token))
-            front = token
-        return places
-
+    along = Pointer((5, 6, 7, 8, 6, 9)).along
     assert along((5, 6, 7)) == [0, 1, 2, 3]
     assert along((5, 4, 7)) == [0, 1, 2, 3], "4 took the place of 6"
     assert along((5, 6, 9)) == [0, 1, 2, 6], "what stood between was left out"

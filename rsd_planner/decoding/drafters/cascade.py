@@ -1,5 +1,9 @@
 """The last tick's text first; where it is rejected, a second drafter bridges back to it.
 
+Where a glance is trained (`glance.py`) it drafts instead: it goes along the last text too, and
+knows from the pictures where that does not hold. The rest is for checkpoints without one, and for
+pictures such as it has not learned with.
+
 After a correction most of the old text still holds, but the next few tokens often do not. The
 second drafter continues the committed text; where its continuation meets the old text again,
 the old text goes on. How far the new text has come in the old one is found by edit distance.
@@ -16,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rsd_planner.decoding import tree
+from rsd_planner.decoding.drafters.glance import GLANCE_WEIGHTS, GlanceDrafter
 from rsd_planner.decoding.drafters.previous_tick import PrefixAlignment, Replacements
 from rsd_planner.decoding.drafters.resources import DrafterResources
 from rsd_planner.decoding.drafters.suffix import SuffixDrafter
@@ -39,11 +44,13 @@ class CascadeDrafter:
         *,
         foresees: bool = False,
         widen: Callable[[DraftContext], Draft] | None = None,
+        glance: GlanceDrafter | None = None,
     ) -> None:
         """`foresees` says that the second drafter knows better than the old text what comes.
         `widen` is the second drafter's tree of all that is likely enough, the likeliest first;
-        without it, what it proposes stands alone."""
-        self._second = second
+        without it, what it proposes stands alone. `glance` drafts where it sees."""
+        self._second, self._glance = second, glance
+        self._saw = False
         self._widen = widen
         self._foresees = foresees
         self._last: tuple[int, ...] = ()
@@ -51,21 +58,30 @@ class CascadeDrafter:
 
     @classmethod
     def make(cls, resources: DrafterResources) -> CascadeDrafter:
-        """`suffix` is the second drafter.
+        """With the checkpoint's glance, where it has one; `suffix` is the second drafter.
 
         Raises:
-            ConfigError: the file of learned texts is damaged.
+            ConfigError: a file is damaged, or made for another checkpoint.
         """
         suffix = SuffixDrafter.make(resources)
-        return cls(suffix, widen=suffix.alternatives)
+        trained = resources.find(GLANCE_WEIGHTS) is not None and resources.encode is not None
+        glance = GlanceDrafter.make(resources) if trained else None
+        return cls(suffix, widen=suffix.alternatives, glance=glance)
 
     def begin(self) -> None:
         """Start at the last text's beginning."""
+        if self._glance is not None:
+            self._glance.begin()
+        self._saw = False
         self._second.begin()
         self._follow(self._last)
 
     def propose(self, context: DraftContext) -> Draft:
         """The old text where it holds, else a bridge to it."""
+        if self._glance is not None:
+            self._saw = self._glance.sees(context)
+            if self._saw:
+                return self._glance.propose(context)
         self._read(context.committed)
         if self._old and not context.committed and not self._foresees:
             return self._old_text(0, context.budget)
@@ -78,11 +94,16 @@ class CascadeDrafter:
 
     def end(self, decoded: Decoded) -> None:
         """Remember this tick's text."""
-        self._second.end(decoded)
+        if self._glance is not None:
+            self._glance.end(decoded)
+        if not self._saw:  # the second drafter remembers the ticks that it serves
+            self._second.end(decoded)
         self._last = decoded.tokens
 
     def reset(self) -> None:
         """Forget all earlier ticks."""
+        if self._glance is not None:
+            self._glance.reset()
         self._second.reset()
         self._last = ()
         self._follow(())

@@ -10,18 +10,19 @@ a few judgements. In a tree all that is likely enough stands side by side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rsd_planner.decoding.drafters.last_text import LastText
+from rsd_planner.decoding.drafters.phrases import Phrases
 from rsd_planner.decoding.drafters.resources import DrafterResources
-from rsd_planner.decoding.drafters.suffix import SuffixDrafter
+from rsd_planner.decoding.drafters.suffix import TEXTS_FILE, read_texts
 from rsd_planner.errors import ConfigError
+from rsd_planner.models.pointer import UNKNOWN, Asked
 from rsd_planner.types import Decoded, Draft, DraftContext, Frame, SpanSource
 
 __all__ = ["GLANCE_FACTS", "GLANCE_WEIGHTS", "GlanceDrafter"]
@@ -30,6 +31,7 @@ GLANCE_WEIGHTS, GLANCE_FACTS = "glance.safetensors", "glance.json"
 FIRST_LEAST = 0.2  # chance of what stands beside the likeliest text in a tick's first draft …
 LEAST = 0.06  # … and of anything in a draft: a token costs about this share of a forward
 ROUNDS = 8  # most judgements for a draft
+WIDTH = 6  # most ends that are judged at once, the likeliest
 GUESS = 32  # most tokens of a guess
 _REMEDY = "make it with `rsd train glance`"
 
@@ -49,9 +51,12 @@ class _Facts(Protocol):
     @property
     def visual_width(self) -> int: ...
 
+    @property
+    def longest(self) -> int: ...
+
 
 class Reasoner(Protocol):
-    """The network at work; see `models.glance.Glance`."""
+    """The network at work; see `models.glance_forward.Glance`."""
 
     @property
     def config(self) -> _Facts: ...
@@ -67,22 +72,25 @@ class Reasoner(Protocol):
         since_m: Sequence[float],
     ) -> None: ...
 
-    def pointers(self, text: Sequence[int]) -> list[int]: ...
+    def known(self, tokens: Sequence[int]) -> tuple[int, ...]: ...
 
-    def rest(self, place: int) -> tuple[int, ...]: ...
+    def ids(self, tokens: Sequence[int]) -> tuple[int, ...]: ...
 
-    def judge(
-        self, fronts: Sequence[Sequence[int]], places: Sequence[int]
-    ) -> list[list[tuple[int, float]]]: ...
+    def along(self, text: Sequence[int]) -> list[int]: ...
+
+    def step(self, place: int, front: int | None, token: int) -> int: ...
+
+    def judge(self, asked: Sequence[Asked]) -> list[list[list[tuple[int, float]]]]: ...
 
 
 @dataclass(frozen=True)
 class _End:
     """An end of the tree that was not judged yet."""
 
-    node: int
     text: tuple[int, ...]  # from its start
-    chance: float
+    place: int  # of the pointer into the last text
+    node: int = -1
+    chance: float = 1.0
 
 
 class GlanceDrafter:
@@ -94,10 +102,13 @@ class GlanceDrafter:
         self,
         reasoner: Reasoner,
         encode: Callable[[tuple[Frame, ...]], Sequence[Any]],
-        texts: SuffixDrafter,
+        texts: Iterable[tuple[Sequence[int], int]] = (),
     ) -> None:
-        """`encode` gives the target's features of frames; `texts` guess where nothing was told."""
-        self._reasoner, self._encode, self._texts = reasoner, encode, texts
+        """`encode` gives the target's features of frames; `texts` are learned ones with counts, of
+        which guesses are made where the last text is none."""
+        self._reasoner, self._encode = reasoner, encode
+        self._phrases = Phrases((reasoner.known(text), count) for text, count in texts)
+        (self._last_token,) = reasoner.known((reasoner.config.end_token,))
         self._last = LastText()
         self.begin()
 
@@ -109,7 +120,7 @@ class GlanceDrafter:
             ConfigError: its files are missing, damaged, or made for another checkpoint; or there
                 is no target to see with.
         """
-        from rsd_planner.models.glance import load_glance
+        from rsd_planner.models.glance_forward import load_glance
 
         facts = resources.require(GLANCE_FACTS, _REMEDY)
         weights = resources.require(GLANCE_WEIGHTS, _REMEDY)
@@ -127,114 +138,140 @@ class GlanceDrafter:
                 f"{weights} was made for a checkpoint of another vocabulary, history or vision "
                 f"tower; {_REMEDY}."
             )
-        return cls(reasoner, resources.encode, SuffixDrafter.make(resources))
+        path = resources.find(TEXTS_FILE)
+        texts = zip(*read_texts(path)) if path is not None else ()
+        return cls(reasoner, resources.encode, texts)
 
     def begin(self) -> None:
         """The next `propose` looks at the tick's pictures and motion."""
         self._last.begin()
-        self._texts.begin()
         self._sees = False
+        self._old: tuple[int, ...] = ()  # the last text
+
+    def sees(self, context: DraftContext) -> bool:
+        """Whether the tick's pictures are as many and as large as those that it learned with."""
+        if not self._last.is_read:
+            motion, told = self._last.read(context.history), self._last.told
+            pictures = [one.embeddings for one in self._encode(context.prompt.frames)]
+            self._sees = self._reasoner.fits(pictures)
+            if self._sees:
+                self._old = self._reasoner.known(told.tokens[: self._reasoner.config.longest])
+                self._reasoner.read(pictures, motion, self._old, told.since_s, told.since_m)
+        return self._sees
 
     def propose(self, context: DraftContext) -> Draft:
         """The likeliest text behind the committed one and what else is likely enough.
 
-        Where the pictures are not such as were learned: what the texts propose.
+        Nothing where it does not see.
         """
-        if not self._last.is_read:
-            self._look(context)
-        if not self._sees:
-            return self._texts.propose(context)
-        return self._grow(context.committed, context.budget)
+        return self._grow(context.committed, context.budget) if self.sees(context) else Draft()
 
     def end(self, decoded: Decoded) -> None:
         """Remember this tick's text."""
         self._last.end(decoded)
-        self._texts.end(decoded)
 
     def reset(self) -> None:
         """Forget the last text."""
         self._last.reset()
-        self._texts.reset()
-
-    def _look(self, context: DraftContext) -> None:
-        motion, told = self._last.read(context.history), self._last.told
-        features = self._encode(context.prompt.frames)
-        pictures = [one.embeddings for one in features]
-        self._sees = self._reasoner.fits(pictures)
-        if self._sees:
-            self._reasoner.read(pictures, motion, told.tokens, told.since_s, told.since_m)
 
     def _grow(self, committed: tuple[int, ...], budget: int) -> Draft:
+        """The tree behind a committed text."""
         beside = LEAST if committed else FIRST_LEAST
-        last = self._reasoner.config.end_token
-        tokens: list[int] = []
-        parents: list[int] = []
-        chances: list[float] = []
-        ends = [_End(-1, committed, 1.0)]
+        grown = _Grown()
+        text = self._reasoner.known(committed)
+        ends = [_End(text, self._reasoner.along(text)[-1])]
         for _ in range(ROUNDS):
-            if not ends or len(tokens) >= budget:
+            if not ends or len(grown) >= budget:
                 break
-            guesses = [self._guess(end.text, budget) for end in ends]
-            judged = self._judge(ends, guesses)
+            asked = [self._ask(end) for end in ends]
             new_ends: list[_End] = []
-            for end, guess, options in zip(ends, guesses, judged, strict=True):
-                node, chance = end.node, end.chance
-                for done, found in enumerate(options):
-                    going = None
-                    for rank, (token, share) in enumerate(found):
-                        likely = chance * share
-                        if likely < (beside if rank else LEAST):
-                            break
-                        tokens.append(token)
-                        parents.append(node)
-                        chances.append(likely)
-                        if done < len(guess) and token == guess[done]:
-                            going = len(tokens) - 1, likely
-                        elif token != last:
-                            text = (*end.text, *guess[:done], token)
-                            new_ends.append(_End(len(tokens) - 1, text, likely))
-                    if going is None:
-                        break
-                    node, chance = going
-            ends = new_ends
-        return _likeliest_first(tokens, parents, chances, budget)
+            for end, one, judged in zip(ends, asked, self._reasoner.judge(asked), strict=True):
+                new_ends += self._branch(grown, end, one, judged, beside)
+            ends = sorted(new_ends, key=lambda end: -end.chance)[:WIDTH]
+        if ends and ends[0].chance >= FIRST_LEAST:  # nobody has judged the rest
+            asked_last = self._ask(ends[0])
+            node = ends[0].node
+            for token, place in zip(asked_last.guess, asked_last.places):
+                node = grown.add(token, self._source(place, token), node, ends[0].chance * LEAST)
+        found = grown.likeliest(budget)
+        tokens, sources, parents = zip(*found) if found else ((), (), ())
+        chain = parents == tuple(range(-1, len(tokens) - 1))
+        return Draft(self._reasoner.ids(tokens), sources, () if chain else parents)
 
-    def _judge(
-        self, ends: Sequence[_End], guesses: Sequence[tuple[int, ...]]
-    ) -> list[list[list[tuple[int, float]]]]:
-        """Of each end what may follow it, and each token of its guess but the text's last."""
-        fronts: list[tuple[int, ...]] = []
-        places: list[int] = []
-        counts: list[int] = []
-        last = self._reasoner.config.end_token
-        for end, guess in zip(ends, guesses, strict=True):
-            text = (*end.text, *guess)
-            start, stop = len(end.text), len(text) - (text[-1:] == (last,))
-            stop = max(start, stop)
-            along = self._reasoner.pointers(text)
-            fronts += [text[:length] for length in range(start, stop + 1)]
-            places += along[start : stop + 1]
-            counts.append(stop + 1 - start)
-        judged = iter(self._reasoner.judge(fronts, places))
-        return [list(islice(judged, count)) for count in counts]
+    def _branch(
+        self,
+        grown: _Grown,
+        end: _End,
+        asked: Asked,
+        judged: Sequence[Sequence[tuple[int, float]]],
+        beside: float,
+    ) -> Iterator[_End]:
+        """Put behind an end what is likely enough; the new ends that are still to be judged."""
+        node, chance = end.node, end.chance
+        for done, (options, place) in enumerate(zip(judged, asked.places, strict=True)):
+            going = None
+            for rank, (token, share) in enumerate(options):
+                likely = chance * share
+                if likely < (beside if rank else LEAST):
+                    break
+                new = grown.add(token, self._source(place, token), node, likely)
+                if done < len(asked.guess) and token == asked.guess[done]:
+                    going = new, likely
+                elif token != self._last_token:
+                    text = (*asked.text, *asked.guess[:done])
+                    place_behind = self._reasoner.step(place, text[-1] if text else None, token)
+                    yield _End((*text, token), place_behind, new, likely)
+            if going is None or asked.guess[done] == self._last_token:
+                return
+            node, chance = going
 
-    def _guess(self, text: tuple[int, ...], budget: int) -> tuple[int, ...]:
-        if self._last.tokens:
-            return self._reasoner.rest(self._reasoner.pointers(text)[-1])[:GUESS]
-        return tuple(token for token, _ in islice(self._texts.continuation(text), GUESS))
+    def _source(self, place: int, token: int) -> SpanSource:
+        told = place < len(self._old) and self._old[place] == token
+        return SpanSource.PREVIOUS_TICK if told else SpanSource.ROUTINE
+
+    def _ask(self, end: _End) -> Asked:
+        """What follows an end, and each token of its guess but a text's last one.
+
+        Guessed is the last text where the end's last token stands in it too; behind a token that
+        took another one's place it is what most often followed in learned texts.
+        """
+        old, text, place = self._old, list(end.text), end.place
+        guess: list[int] = []
+        places = [place]
+        met = not text or (place > 0 and old[place - 1] == text[-1])
+        while len(guess) < GUESS:
+            told = old[place] if place < len(old) else None
+            token = told if met else self._phrases.next(text)
+            token = told if token is None else token
+            if token is None or token == UNKNOWN:
+                break
+            place = self._reasoner.step(place, text[-1] if text else None, token)
+            met = place > 0 and old[place - 1] == token
+            guess.append(token)
+            text.append(token)
+            places.append(place)
+            if token == self._last_token:
+                break
+        return Asked(end.text, tuple(guess), places)
 
 
-def _likeliest_first(
-    tokens: Sequence[int], parents: Sequence[int], chances: Sequence[float], budget: int
-) -> Draft:
-    """The tree in the order of its nodes' chances; nobody is likelier than the one in front."""
-    order = sorted(range(len(tokens)), key=lambda node: (-chances[node], node))[:budget]
-    place = {node: index for index, node in enumerate(order)}
-    place[-1] = -1
-    behind = tuple(place[parents[node]] for node in order)
-    chain = behind == tuple(range(-1, len(order) - 1))
-    return Draft(
-        tuple(tokens[node] for node in order),
-        (SpanSource.ROUTINE,) * len(order),
-        () if chain else behind,
-    )
+class _Grown:
+    """A tree that grows; parents come first."""
+
+    def __init__(self) -> None:
+        self._nodes: list[tuple[int, SpanSource, int, float]] = []  # token, source, parent, chance
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def add(self, token: int, source: SpanSource, parent: int, chance: float) -> int:
+        """A token behind another; its number."""
+        self._nodes.append((token, source, parent, chance))
+        return len(self._nodes) - 1
+
+    def likeliest(self, budget: int) -> list[tuple[int, SpanSource, int]]:
+        """Token, source and parent in the order of chances; nobody is likelier than its parent."""
+        order = sorted(range(len(self)), key=lambda node: (-self._nodes[node][3], node))[:budget]
+        place = {node: index for index, node in enumerate(order)} | {-1: -1}
+        chosen = (self._nodes[node] for node in order)
+        return [(token, source, place[parent]) for token, source, parent, _ in chosen]

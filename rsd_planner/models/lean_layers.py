@@ -2,8 +2,7 @@
 
 On a CPU a forward of a few rows spends as long on launching operations as on computing. Norms
 become one operation each, and where a draft is masked, heads that share keys and values read
-them where they lie, where the class copies the whole cache for each pass. A mask may be that of the
-last rows alone: those in front, the prompt's, are then causal, which needs no mask.
+them where they lie, where the class copies the whole cache for each pass.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextModel, Qwen3VLTextRMSNorm
 
-__all__ = ["ATTENTION", "is_lean", "make_lean"]
+__all__ = ["ATTENTION", "make_lean"]
 
 ATTENTION = "rsd_sdpa"
 
@@ -43,30 +42,14 @@ def _attention(
     if attention_mask is None or query.shape[2] == 1 or query.device.type != "cpu":
         # On GPUs the fast kernels take no mask together with shared heads.
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    scale, front = options["scaling"], query.shape[2] - attention_mask.shape[2]
     out = functional.scaled_dot_product_attention(
-        query[:, :, front:], key, value, attn_mask=attention_mask, scale=scale, enable_gqa=True
+        query, key, value, attn_mask=attention_mask, scale=options["scaling"], enable_gqa=True
     )
-    if front:
-        first = functional.scaled_dot_product_attention(
-            query[:, :, :front],
-            key[:, :, :front],
-            value[:, :, :front],
-            is_causal=True,
-            scale=scale,
-            enable_gqa=True,
-        )
-        out = torch.cat([first, out], dim=2)
     return out.transpose(1, 2).contiguous(), None
 
 
 ALL_ATTENTION_FUNCTIONS.register(ATTENTION, _attention)
 ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION, sdpa_mask)  # for the class's own forward
-
-
-def is_lean(stack: Qwen3VLTextModel) -> bool:
-    """Whether `make_lean` did it: only then a mask may be that of the last rows alone."""
-    return stack.config._attn_implementation == ATTENTION
 
 
 def make_lean(stack: Qwen3VLTextModel) -> bool:

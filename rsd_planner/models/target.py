@@ -19,7 +19,6 @@ from rsd_planner.decoding import tree
 from rsd_planner.models.feature_tap import FeatureTap
 from rsd_planner.models.flat_rope import mrope_positions
 from rsd_planner.models.kv_cache import KVCache, PrefixView
-from rsd_planner.models.lean_layers import is_lean
 from rsd_planner.models.packed_linear import warm_up_rows
 from rsd_planner.models.vision_batch import BatchedTower
 from rsd_planner.models.vision_cache import VisionCache, VisionFeatures
@@ -202,7 +201,7 @@ class VlaTarget:
             embeds,
             torch.from_numpy(np.ascontiguousarray(positions)).to(device).unsqueeze(1),
             self._cache,
-            mask=_mask(past, len(ids), draft, device, is_lean(self._vla.text)),
+            mask=_mask(past, len(ids), draft, device),
             visual=deepstack,
             note=tap.note if tap is not None else None,
         )
@@ -238,16 +237,11 @@ def _behind(start: int, draft: Draft) -> np.ndarray:
     return np.broadcast_to(np.asarray(depths) + start, (3, len(draft)))
 
 
-def _mask(past: int, new: int, draft: Draft, device: torch.device, lean: bool) -> Tensor | None:
-    """Bool (1, 1, new, past + new), True where attended; None where `causal` says the same.
-
-    A `lean` stack is given the rows of a tree alone where nothing is cached in front of the rest.
-    """
+def _mask(past: int, new: int, draft: Draft, device: torch.device) -> Tensor | None:
+    """Bool (1, 1, new, past + new), True where attended; None where `causal` says the same."""
     if (past == 0 or new == 1) and not draft.parents:
         return None
-    rows = len(draft) if lean and past == 0 else new
-    mask = torch.ones(rows, past + new, dtype=torch.bool, device=device)
-    mask = mask.tril(diagonal=past + new - rows)
+    mask = torch.ones(new, past + new, dtype=torch.bool, device=device).tril(diagonal=past)
     if draft.parents:
         mask[-len(draft) :, -len(draft) :] = torch.from_numpy(tree.ancestor_mask(draft))
     return mask[None, None]

@@ -63,28 +63,6 @@ def test_the_states_are_equal_to_the_last_bit(
 
 
 @torch.inference_mode()
-def test_a_mask_of_the_last_rows_alone_leaves_those_in_front_causal(
-    stack: Qwen3VLTextModel,
-) -> None:
-    """A prefill with a tree behind the prompt."""
-    torch.manual_seed(1)
-    rows, drafted = PAST + 6, 6
-    embeds, places = torch.randn(1, rows, 64), torch.arange(rows).expand(3, 1, -1)
-    mask = torch.ones(1, 1, rows, rows, dtype=torch.bool).tril()
-    mask[..., -drafted:, -drafted:] &= torch.rand(drafted, drafted) < 0.5
-    mask[..., -drafted:, -drafted:] |= torch.eye(drafted, dtype=torch.bool)
-    found = []
-    make_lean(stack)
-    for one in (mask, mask[:, :, -drafted:]):
-        cache = KVCache(3, 2, 16, 128, torch.float32, torch.device("cpu"))
-        found.append(run_text_stack(stack, embeds, places, cache, one))
-    torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=0)
-    causal = run_text_stack(stack, embeds, places)
-    assert (found[1] - causal)[:, -drafted:].abs().max() > 0.01, "the mask matters"
-    torch.testing.assert_close(found[1][:, :PAST], causal[:, :PAST], atol=1e-5, rtol=0)
-
-
-@torch.inference_mode()
 def test_the_class_itself_still_runs(stack: Qwen3VLTextModel) -> None:
     ids = torch.arange(12)[None]
     padded = torch.ones(1, 12, dtype=torch.long)

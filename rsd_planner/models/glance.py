@@ -1,4 +1,4 @@
-"""The glance: a network so small that asking it what comes next costs a tenth of a pass.
+"""The glance: a network so small that asking it what comes next costs less than a token.
 
 It sees the newest and an older picture as the target's vision tower has encoded them, the car's
 motion and the last tick's text, and says for the end of a text what token may follow. What it knows
@@ -24,10 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsd_planner.models.drafter_files import save_drafter
-from rsd_planner.models.pointer import NOTHING
+from rsd_planner.models.pointer import NOTHING, RESERVED
 
 __all__ = [
-    "RESERVED",
     "GlanceBatch",
     "GlanceConfig",
     "GlanceNet",
@@ -35,9 +34,9 @@ __all__ = [
     "since_features",
 ]
 
-RESERVED = 2  # NOTHING and UNKNOWN
 _MASKED = -1e9
 _SINCE = 4  # features of how long a token stands
+_LONGEST = (30.0, 900.0)  # seconds and metres
 _DROPPED = 0.3  # of what is seen, in training …
 _DROPPED_STATES = 0.2  # … and of the network's states
 
@@ -60,13 +59,17 @@ class GlanceConfig:
     context: int = 4  # tokens in front whose order is known
     longest: int = 64  # most tokens of a text
 
+    def __post_init__(self) -> None:
+        if not all(0 <= index < self.pictures for index in self.seen):
+            raise ValueError(f"of {self.pictures} pictures {self.seen} cannot be looked at")
+
     @property
     def size(self) -> int:
         """Places in the drafter's vocabulary."""
         return len(self.vocabulary) + RESERVED
 
 
-@dataclass
+@dataclass(frozen=True)
 class GlanceBatch:
     """Texts to learn from, padded behind with NOTHING."""
 
@@ -156,7 +159,11 @@ class GlanceNet(nn.Module):
 
 
 def since_features(since: Tensor) -> Tensor:
-    """(…, 4) of seconds and metres (…, 2)."""
+    """(…, 4) of seconds and metres (…, 2).
+
+    What stands for longer than a training drive lasts looks like what stands as long.
+    """
+    since = torch.minimum(since, since.new_tensor(_LONGEST))
     near = since * since.new_tensor((0.5, 0.1))
     return torch.cat([near, torch.log1p(since)], dim=-1)
 

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rsd_planner.models.drafter_files import load_drafter
-from rsd_planner.models.glance import RESERVED, GlanceConfig, GlanceNet
-from rsd_planner.models.pointer import NOTHING, UNKNOWN, Asked, Pointer
-from rsd_planner.models.routine import places_in
+from rsd_planner.models.glance import GlanceConfig, GlanceNet, since_features
+from rsd_planner.models.pointer import NOTHING, RESERVED, UNKNOWN, Asked, Pointer, places_in
 
 __all__ = ["Glance", "load_glance"]
 
@@ -79,9 +78,8 @@ class Glance:
         since_s: Sequence[float],
         since_m: Sequence[float],
     ) -> None:
-        """A tick starts: its pictures, which `fit`, the car's motion, and the last text.
-
-        `old` are places in the vocabulary; there may be none.
+        """A tick starts: its pictures, which `fit`, the car's motion (motion_width,), and the last
+        text (old,), in places of the vocabulary, with the time and way that its tokens stand.
         """
         config, net, device = self.config, self._net, self._device
         told = tuple(old[: config.longest])
@@ -94,12 +92,11 @@ class Glance:
         ends = torch.tensor([*told, NOTHING, NOTHING], device=device)
         if told:
             scene += self._old_bag[ends[:-2]].sum(0)
-        ages = np.zeros((len(told) + 1, 4), np.float32)
-        ages[:-1, 0], ages[:-1, 1] = since_s[: len(told)], since_m[: len(told)]
-        np.log1p(ages[:, :2], out=ages[:, 2:])
-        ages[:, :2] *= (0.5, 0.1)
+        ages = torch.zeros(len(told) + 1, 2)
+        if told:
+            ages[:-1] = torch.tensor([since_s[: len(told)], since_m[: len(told)]]).T
         self._pointed = ends[:-1]
-        self._told = torch.addmm(scene, torch.from_numpy(ages).to(device), self._since)
+        self._told = torch.addmm(scene, since_features(ages).to(device), self._since)
         self._told += self._pointed_words[ends[:-1]]
         self._told += self._pointed_words[ends[1:] + config.size]
 

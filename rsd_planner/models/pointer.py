@@ -1,6 +1,6 @@
-"""Where a new text has come to in an old one, and what a network is asked about its end.
+"""A drafter's own vocabulary, and where a new text has come to in an old one.
 
-Without torch: drafters and training share it. Tokens are whatever numbers the caller uses.
+Without torch: drafters, their networks and training share it.
 """
 
 from __future__ import annotations
@@ -8,11 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["NOTHING", "UNKNOWN", "Asked", "Pointer"]
+__all__ = ["NOTHING", "RESERVED", "UNKNOWN", "Asked", "Pointer", "places_in"]
 
 # Places in a drafter's vocabulary that stand for none of its tokens:
 UNKNOWN = 0  # a token that the drafter cannot write
 NOTHING = 1  # no token: before a text, behind it, or not told
+RESERVED = 2  # places before the first token's
+
+
+def places_in(vocabulary: Sequence[int]) -> dict[int, int]:
+    """The place of each of the target's ids in the drafter's vocabulary."""
+    return {token: place for place, token in enumerate(vocabulary, start=RESERVED)}
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,14 @@ Tokens here are places in the drafter's own vocabulary: those that the target wa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rsd_planner.models.pointer import NOTHING, UNKNOWN
+from rsd_planner.models.pointer import NOTHING, RESERVED, UNKNOWN, places_in
 
 __all__ = [
     "NOTHING",
@@ -37,7 +37,6 @@ __all__ = [
     "told_row",
 ]
 
-_RESERVED = 2
 _SINCE = 4  # features of how long a token stands
 _EPSILON = 1e-8
 _RMS_EPS = 1e-12
@@ -49,7 +48,7 @@ _MASKED = -1e9
 class RoutineConfig:
     """Everything that a drafter's file says beside its weights."""
 
-    vocabulary: tuple[int, ...]  # the target's ids of the tokens from `_RESERVED` on
+    vocabulary: tuple[int, ...]  # the target's ids of the tokens from `RESERVED` on
     target_vocab_size: int
     end_token: int  # the target's id of a text's last token
     motion_width: int  # features of the car's motion
@@ -67,12 +66,7 @@ class RoutineConfig:
     @property
     def size(self) -> int:
         """Places in the drafter's vocabulary."""
-        return len(self.vocabulary) + _RESERVED
-
-
-def places_in(vocabulary: Sequence[int]) -> dict[int, int]:
-    """The place of each of the target's ids in the drafter's vocabulary."""
-    return {token: place for place, token in enumerate(vocabulary, start=_RESERVED)}
+        return len(self.vocabulary) + RESERVED
 
 
 def end_of_draft(choices: Iterable[tuple[int, float]], end: int, least_chance: float) -> int | None:
@@ -142,7 +136,7 @@ class RoutineNet(nn.Module):
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
         writable = torch.zeros(config.size)
-        writable[:_RESERVED] = _MASKED
+        writable[:RESERVED] = _MASKED
         self.register_buffer("writable", writable, persistent=False)
         self._initialise()
 

@@ -17,11 +17,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from rsd_planner.decoding.drafters.glance import GLANCE_WEIGHTS
+from rsd_planner.decoding.drafters.suffix import TEXTS_FILE, write_texts
 from rsd_planner.model_requirements import read_requirements
 from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint
 from rsd_planner.models.glance import GlanceBatch, GlanceConfig, GlanceNet, save_glance
 from rsd_planner.models.motion import motion_width
-from rsd_planner.models.pointer import NOTHING, Pointer
+from rsd_planner.models.pointer import NOTHING, UNKNOWN, Pointer
 from rsd_planner.training.data import FRAMES
 from rsd_planner.training.drafter_run import DrafterRun, round_to_half
 from rsd_planner.training.loop import Metrics, Schedule, train
@@ -43,7 +44,7 @@ class GlanceSize:
     """The dimensions of the network, and of a step."""
 
     squeezed: int = 24
-    hidden: int = 192
+    hidden: int = 128
     batch: int = 192
 
 
@@ -87,6 +88,8 @@ class GlanceRun(DrafterRun):
             stem = (self.output / GLANCE_WEIGHTS).with_suffix("")
             card = self.card(scores, self.size.batch, len(ticks.data.drives), len(ticks))
             save_glance(stem, net, card)
+            if not (self.output / TEXTS_FILE).exists():  # of which it makes its guesses
+                write_texts(self.output, ticks.said.texts)
         return scores
 
     def _config(self, checkpoint: Checkpoint, ticks: SaidTicks) -> GlanceConfig:
@@ -170,7 +173,9 @@ def _loss(net: GlanceNet, batch: GlanceBatch) -> tuple[Tensor, Tensor]:
     """The mean loss of a batch's tokens, and which of them would be drafted right."""
     counted = batch.new != NOTHING
     logits, tokens = net.logits(batch)[counted], batch.new[counted]
-    return functional.cross_entropy(logits, tokens), logits.argmax(-1) == tokens
+    # What it cannot write is wrong, and nothing can be learned from it.
+    loss = functional.cross_entropy(logits, tokens, ignore_index=UNKNOWN)
+    return loss, logits.argmax(-1) == tokens
 
 
 @torch.inference_mode()
@@ -186,14 +191,16 @@ def _scores(net: GlanceNet, examples: GlanceExamples, runtime: Runtime) -> Metri
         for start in range(0, len(examples), _AT_ONCE):
             ticks = np.arange(start, min(start + _AT_ONCE, len(examples)))
             batch = examples.batch(ticks, None, skip).to(runtime.device)
-            loss, found = _loss(net, batch)
+            loss, is_right = _loss(net, batch)
+            found = is_right.cpu().numpy()
             losses.append(float(loss) * len(found))
-            right.append(found.cpu().numpy())
+            right.append(found)
             rows = torch.where(batch.new != NOTHING)[0].cpu().numpy()
-            whole += [found.cpu().numpy()[rows == row].all() for row in range(len(ticks))]
+            whole += [found[rows == row].all() for row in range(len(ticks))]
         count = sum(map(len, right))
         scores[f"{name}loss"] = sum(losses) / count
         scores[f"{name}token_accuracy"] = float(np.concatenate(right).mean())
         scores[f"{name}whole"] = float(np.mean(whole))
-        scores[f"{name}novel_whole"] = float(np.mean(np.array(whole)[examples.novel]))
+        if examples.novel.any():
+            scores[f"{name}novel_whole"] = float(np.mean(np.array(whole)[examples.novel]))
     return scores

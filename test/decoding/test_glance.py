@@ -137,8 +137,8 @@ class Ticks:
 
 def after(old: str, reasoner: Told, texts: Sequence[str] = ()) -> Ticks:
     """A glance whose last tick said `old`; nothing before where it is empty."""
-    learned = [(tuple(map(ord, text)), 1) for text in texts]
-    ticks = Ticks(GlanceDrafter(reasoner, encode, learned))
+    phrases = Phrases((tuple(map(ord, text)), 1) for text in texts)
+    ticks = Ticks(GlanceDrafter(reasoner, encode, phrases))
     ticks.drafter.begin()
     if old:
         ticks.propose()
@@ -202,10 +202,11 @@ def test_a_draft_ends_where_nothing_is_likely_enough() -> None:
 def test_without_a_last_text_learned_phrases_are_the_guess() -> None:
     reasoner = Told(follows("slow for a red light$"))
     draft = after("", reasoner, ["slow for a curve$", "keep$"]).propose()
+    assert len(reasoner.calls[0][0].guess) == len("slow for a curve$"), "from the first judgement"
     assert words(draft).startswith("slow for a r")
     assert set(draft.sources) == {SpanSource.ROUTINE}
     bare = after("", Told(follows("slow for a red light$"))).propose()
-    assert len(bare) <= ROUNDS
+    assert words(bare) == "slow for a red light$"[:ROUNDS]
 
 
 def test_what_nobody_has_judged_any_more_is_guessed() -> None:
@@ -252,10 +253,28 @@ def test_cascade_drafts_the_last_text_where_the_glance_sees_nothing() -> None:
     ticks.tell("keep 28$")
     draft = ticks.propose()
     assert words(draft) == "keep 28$" and set(draft.sources) == {SpanSource.PREVIOUS_TICK}
-    assert words(ticks.propose("keep 3")) != "", "it goes on without"
+    assert words(ticks.propose("keep 3")) == "8$", "it goes on without"
     ticks.drafter.reset()
     ticks.drafter.begin()
     assert len(ticks.propose()) == 0
+
+
+def test_after_a_reset_there_is_no_last_text() -> None:
+    reasoner = Told(follows("keep 28$"))
+    ticks = after("keep 28$", reasoner)
+    ticks.propose()
+    assert reasoner.pointer.old == tuple(map(ord, "keep 28$"))
+    ticks.drafter.reset()
+    ticks.drafter.begin()
+    ticks.propose()
+    assert reasoner.pointer.old == ()
+
+
+def test_a_judgement_that_is_no_number_drafts_nothing() -> None:
+    """Pictures or a motion that are not finite."""
+    assert (
+        len(after("keep$", Told(lambda text: dict.fromkeys("kept", float("nan")))).propose()) == 0
+    )
 
 
 def test_phrases_tell_what_most_often_followed_the_longest_end() -> None:

@@ -17,7 +17,7 @@ from rsd_planner.build import build_planner, drafter_resources
 from rsd_planner.cli import main
 from rsd_planner.config import PlannerSettings
 from rsd_planner.decoding.drafters.glance import GlanceDrafter
-from rsd_planner.errors import ConfigError
+from rsd_planner.errors import CommandError, ConfigError
 from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint
 from rsd_planner.models.glance_forward import load_glance
 from rsd_planner.models.pointer import Asked, Pointer
@@ -71,22 +71,27 @@ def test_a_killed_run_ends_like_one_that_was_not(
         assert ours.read_bytes() == whole.read_bytes(), name
 
 
-def test_at_work_it_judges_as_it_learned(model: Path, made: Path, work: Path) -> None:
-    """One text with its tree of ends says what the batch of whole texts does."""
+@pytest.mark.parametrize("skip", [0, 1])
+def test_at_work_it_judges_as_it_learned(model: Path, made: Path, work: Path, skip: int) -> None:
+    """One text with its tree of ends says what the batch of whole texts does. Without a last text
+    too (`skip` 0)."""
     checkpoint = load_checkpoint(model)
     ticks = job(model, made, work).ticks(checkpoint, "train")
     glance = load_glance(*(work / "drafters" / f"glance.{end}" for end in ("safetensors", "json")))
     config = glance.config
     examples = GlanceExamples(ticks, config, 0.1)
     which = np.arange(1, 7)
-    batch = examples.batch(which, None)
-    with torch.inference_mode():
-        expected = torch.softmax(glance._net.logits(batch), dim=-1)
+    batch = examples.batch(which, None, skip)
     for row, tick in enumerate(which):
-        old = ticks.said.texts[tick - 1]
+        old = ticks.said.texts[tick - 1] if skip else ()
         pictures = torch.from_numpy(ticks.features[ticks.shown[tick]]).float()
-        pasts = examples._texts.pasts(which, None)
+        pasts = examples._texts.pasts(which, None, skip)
         since = np.asarray(pasts.texts[row][1], np.float32)[: len(old)]
+        if row == 0:  # as in a tick that follows minutes of the same
+            since = since + 1e4
+            batch.since[0, : len(old)] += 1e4
+        with torch.inference_mode():
+            expected = torch.softmax(glance._net.logits(batch), dim=-1)
         known = glance.known(old)
         glance.read(list(pictures), pasts.motion[row], known, *since.T.tolist())
         text = ticks.said.texts[tick]
@@ -126,13 +131,23 @@ def in_model(model: Path, work: Path, folder: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["glance", "cascade"])
 def test_the_planner_drafts_with_what_was_learned(
-    model: Path, work: Path, tmp_path: Path, name: str
+    model: Path, work: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = in_model(model, work, tmp_path / "model")
     settings = {"model_path": str(folder), "drafter": name, "worker_threads": 1}
     planner = build_planner(PlannerSettings.from_mapping(settings))
     assert planner.drafter.name == name
+    drafted: list[int] = []
+    grow = GlanceDrafter._grow
+
+    def noting(self, committed, budget):
+        draft = grow(self, committed, budget)
+        drafted.append(len(draft))
+        return draft
+
+    monkeypatch.setattr(GlanceDrafter, "_grow", noting)
     planner.warm_up((32, 64))
+    assert any(drafted), "it sees the planner's pictures"
 
 
 def resources_of(checkpoint: Checkpoint, work: Path):
@@ -158,7 +173,7 @@ def test_a_state_of_another_target_is_refused(
 ) -> None:
     shutil.copytree(work, tmp_path, dirs_exist_ok=True)
     other = write_random_checkpoint(tmp_path / "other", seed=4)
-    with pytest.raises(Exception, match="another checkpoint"):
+    with pytest.raises(CommandError, match="another checkpoint"):
         replace(job(model, made, tmp_path), model=other).run()
 
 

@@ -10,8 +10,10 @@ a few judgements. In a tree all that is likely enough stands side by side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,7 +24,7 @@ from rsd_planner.decoding.drafters.phrases import Phrases
 from rsd_planner.decoding.drafters.resources import DrafterResources
 from rsd_planner.decoding.drafters.suffix import TEXTS_FILE, read_texts
 from rsd_planner.errors import ConfigError
-from rsd_planner.models.pointer import UNKNOWN, Asked
+from rsd_planner.models.pointer import UNKNOWN, Asked, places_in
 from rsd_planner.types import Decoded, Draft, DraftContext, Frame, SpanSource
 
 __all__ = ["GLANCE_FACTS", "GLANCE_WEIGHTS", "GlanceDrafter"]
@@ -83,6 +85,15 @@ class Reasoner(Protocol):
     def judge(self, asked: Sequence[Asked]) -> list[list[list[tuple[int, float]]]]: ...
 
 
+@lru_cache(maxsize=1)
+def _phrases(path: Path, changed_ns: int, vocabulary: tuple[int, ...]) -> Phrases:
+    """Those of a file's texts; drafters of one checkpoint share them."""
+    index = places_in(vocabulary)
+    texts, counts = read_texts(path)
+    known = (tuple(index.get(token, UNKNOWN) for token in text) for text in texts)
+    return Phrases(zip(known, counts))
+
+
 @dataclass(frozen=True)
 class _End:
     """An end of the tree that was not judged yet."""
@@ -102,12 +113,12 @@ class GlanceDrafter:
         self,
         reasoner: Reasoner,
         encode: Callable[[tuple[Frame, ...]], Sequence[Any]],
-        texts: Iterable[tuple[Sequence[int], int]] = (),
+        phrases: Phrases | None = None,
     ) -> None:
-        """`encode` gives the target's features of frames; `texts` are learned ones with counts, of
-        which guesses are made where the last text is none."""
+        """`encode` gives the target's features of frames; `phrases` are those of learned texts, in
+        the reasoner's places, of which guesses are made where the last text says nothing."""
         self._reasoner, self._encode = reasoner, encode
-        self._phrases = Phrases((reasoner.known(text), count) for text, count in texts)
+        self._phrases = phrases or Phrases(())
         (self._last_token,) = reasoner.known((reasoner.config.end_token,))
         self._last = LastText()
         self.begin()
@@ -139,8 +150,10 @@ class GlanceDrafter:
                 f"tower; {_REMEDY}."
             )
         path = resources.find(TEXTS_FILE)
-        texts = zip(*read_texts(path)) if path is not None else ()
-        return cls(reasoner, resources.encode, texts)
+        if path is None:
+            return cls(reasoner, resources.encode)
+        phrases = _phrases(path, path.stat().st_mtime_ns, config.vocabulary)
+        return cls(reasoner, resources.encode, phrases)
 
     def begin(self) -> None:
         """The next `propose` looks at the tick's pictures and motion."""
@@ -189,14 +202,13 @@ class GlanceDrafter:
                 new_ends += self._branch(grown, end, one, judged, beside)
             ends = sorted(new_ends, key=lambda end: -end.chance)[:WIDTH]
         if ends and ends[0].chance >= FIRST_LEAST:  # nobody has judged the rest
-            asked_last = self._ask(ends[0])
+            last = self._ask(ends[0])
             node = ends[0].node
-            for token, place in zip(asked_last.guess, asked_last.places):
+            for token, place in zip(last.guess, last.places):
                 node = grown.add(token, self._source(place, token), node, ends[0].chance * LEAST)
         found = grown.likeliest(budget)
         tokens, sources, parents = zip(*found) if found else ((), (), ())
-        chain = parents == tuple(range(-1, len(tokens) - 1))
-        return Draft(self._reasoner.ids(tokens), sources, () if chain else parents)
+        return Draft(self._reasoner.ids(tokens), sources, parents)
 
     def _branch(
         self,
@@ -212,7 +224,7 @@ class GlanceDrafter:
             going = None
             for rank, (token, share) in enumerate(options):
                 likely = chance * share
-                if likely < (beside if rank else LEAST):
+                if not likely >= (beside if rank else LEAST):  # nothing is said where it is NaN
                     break
                 new = grown.add(token, self._source(place, token), node, likely)
                 if done < len(asked.guess) and token == asked.guess[done]:
@@ -241,7 +253,7 @@ class GlanceDrafter:
         met = not text or (place > 0 and old[place - 1] == text[-1])
         while len(guess) < GUESS:
             told = old[place] if place < len(old) else None
-            token = told if met else self._phrases.next(text)
+            token = told if met and told is not None else self._phrases.next(text)
             token = told if token is None else token
             if token is None or token == UNKNOWN:
                 break

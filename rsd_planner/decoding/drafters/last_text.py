@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +14,7 @@ from rsd_planner.types import NANOSECONDS, Decoded, EgoHistory
 __all__ = ["LONGEST_GAP_S", "LastText"]
 
 LONGEST_GAP_S = 1.0  # an older text is none
+REMEMBERED = 8  # texts of ticks that were not read
 
 
 class LastText:
@@ -23,7 +26,8 @@ class LastText:
     def __init__(self) -> None:
         self.told = Told()
         self._last_ns: int | None = None  # of the newest tick that was read
-        self._unseen: list[tuple[int, ...]] = []  # texts of the ticks since
+        self._ticks = 0  # since
+        self._unseen = deque[tuple[int, ...]](maxlen=REMEMBERED)  # texts of the newest of these
         self.begin()
 
     @property
@@ -45,10 +49,11 @@ class LastText:
         told = self.told
         gap_s, way_m = 0.0, 0.0
         if self._last_ns is not None:
-            ticks = len(self._unseen) + 1
-            gap_s = (history.t0_ns - self._last_ns) / NANOSECONDS / ticks
+            gap_s = (history.t0_ns - self._last_ns) / NANOSECONDS / (self._ticks + 1)
             if 0.0 <= gap_s <= LONGEST_GAP_S:
                 way_m = float(travelled_m(history.position_m, history.step_s, gap_s))
+                forgotten = self._ticks - len(self._unseen)
+                told.moved(forgotten * gap_s, forgotten * way_m)
                 for text in self._unseen:
                     told.moved(gap_s, way_m)
                     told.say(text)
@@ -58,7 +63,7 @@ class LastText:
                 gap_s = 0.0
         elif self._unseen:
             told.say(self._unseen[-1])
-        self._unseen.clear()
+        self._forget_unseen()
         self._t0_ns = history.t0_ns
         return motion_features(history.position_m, history.rotation, history.step_s, gap_s, way_m)
 
@@ -66,6 +71,7 @@ class LastText:
         """Remember this tick's text."""
         if self._t0_ns is None:
             self._unseen.append(decoded.tokens)
+            self._ticks += 1
         else:
             self.told.say(decoded.tokens)
             self._last_ns = self._t0_ns
@@ -74,4 +80,8 @@ class LastText:
         """Forget the last text."""
         self.told.forget()
         self._last_ns = None
+        self._forget_unseen()
+
+    def _forget_unseen(self) -> None:
         self._unseen.clear()
+        self._ticks = 0

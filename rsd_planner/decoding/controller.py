@@ -147,7 +147,7 @@ class DraftController:
         if row_s * len(nodes) > left_s:
             # A parent is at least as likely as its children, and sorting keeps their order.
             nodes.sort(key=lambda node: -reach[node])
-            nodes = nodes[: max(int(left_s / row_s), 0)]
+            nodes = nodes[: int(left_s / row_s)] if left_s > 0 else []  # rows may be free
             if price_s * sum(reach[node] for node in nodes) <= row_s * len(nodes) + step_s:
                 return [], gain_s
         return nodes, gain_s

@@ -55,7 +55,7 @@ class GlanceConfig:
     picture_tokens: int  # of one picture
     visual_width: int  # of the target's visual tokens
     squeezed: int = 24  # what is kept of each of them
-    hidden: int = 192
+    hidden: int = 128
     context: int = 4  # tokens in front whose order is known
     longest: int = 64  # most tokens of a text
 

@@ -30,7 +30,7 @@ from rsd_planner.types import Decoded, Draft, DraftContext, Frame, SpanSource
 __all__ = ["GLANCE_FACTS", "GLANCE_WEIGHTS", "GlanceDrafter"]
 
 GLANCE_WEIGHTS, GLANCE_FACTS = "glance.safetensors", "glance.json"
-FIRST_LEAST = 0.2  # chance of what stands beside the likeliest text in a tick's first draft …
+FIRST_LEAST = 0.1  # chance of what stands beside the likeliest text in a tick's first draft …
 LEAST = 0.06  # … and of anything in a draft: a token costs about this share of a forward
 ROUNDS = 8  # most judgements for a draft
 WIDTH = 6  # most ends that are judged at once, the likeliest

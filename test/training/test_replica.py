@@ -231,7 +231,7 @@ def test_tokens_that_it_cannot_write_teach_nothing(ticks: SaidTicks, checkpoint:
     start = config.image_token
     text = (ticks.said.texts[0][0], start, *ticks.said.texts[0][2:])
     said = replace(ticks.said, texts=(text,) * len(ticks))
-    odd = SaidTicks(checkpoint, ticks.data, said, ticks._features)
+    odd = SaidTicks(checkpoint, ticks.data, said, ticks.features)
     torch.manual_seed(0)
     student = _Student(ReplicaNet(config), odd, Runtime())
     count = len(text) * len(ticks)

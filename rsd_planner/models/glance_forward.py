@@ -124,9 +124,7 @@ class Glance:
         """
         context = self.config.context
         tokens: list[int] = []
-        windows: list[
-            int
-        ] = []  # of each answer, where in `tokens` the window in front of it starts
+        windows: list[int] = []  # of each answer, where the tokens in front of it start
         firsts: list[int] = []  # and what stands before its text
         places: list[int] = []
         for one in asked:

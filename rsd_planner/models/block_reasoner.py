@@ -16,7 +16,8 @@ from torch import Tensor
 
 from rsd_planner.interfaces import Features
 from rsd_planner.models.drafter_files import load_drafter, save_drafter
-from rsd_planner.models.routine import NOTHING, UNKNOWN, end_of_draft, places_in
+from rsd_planner.models.pointer import NOTHING, UNKNOWN, places_in
+from rsd_planner.models.routine import end_of_draft
 from rsd_planner.models.routine_block import BlockConfig, BlockNet, Memory
 
 __all__ = ["BlockReasoner", "Candidate", "load_block", "save_block"]

@@ -15,7 +15,7 @@ Tokens here are places in the drafter's own vocabulary: those that the target wa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -82,14 +82,7 @@ class GlanceBatch:
 
     def to(self, device: torch.device) -> GlanceBatch:
         """The same on a device."""
-        return GlanceBatch(
-            *(
-                value.to(device)
-                for value in (
-                    self.pictures, self.motion, self.old, self.new, self.pointed, self.since,
-                )
-            )
-        )  # fmt: skip
+        return GlanceBatch(*(getattr(self, one.name).to(device) for one in fields(self)))
 
 
 class GlanceNet(nn.Module):
@@ -148,14 +141,10 @@ class GlanceNet(nn.Module):
         own, gate = said[..., :-1], said[..., -1:]
         return own.scatter_add(-1, pointed[..., None], gate) + self.never
 
-    def bag_start(self, which: int) -> int:
-        """The first row of `words` that stands for the new (0) or the old text (1) as a bag."""
-        return (self.config.context + which) * self.config.size
-
     def _bags(self, text: Tensor, which: int) -> Tensor:
-        """(batch, length, hidden) what each token of a text adds to its bag."""
+        """(batch, length, hidden) what tokens add to the bag of the new (0) or old text (1)."""
         counted = (text >= RESERVED)[..., None]
-        return self.words(text + self.bag_start(which)) * counted
+        return self.words(text + (self.config.context + which) * self.config.size) * counted
 
 
 def since_features(since: Tensor) -> Tensor:

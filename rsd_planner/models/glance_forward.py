@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rsd_planner.models.drafter_files import load_drafter
 from rsd_planner.models.glance import GlanceConfig, GlanceNet, since_features
-from rsd_planner.models.pointer import NOTHING, RESERVED, UNKNOWN, Asked, Pointer, places_in
+from rsd_planner.models.pointer import NOTHING, RESERVED, UNKNOWN, Asked, places_in
 
 __all__ = ["Glance", "load_glance"]
 
@@ -39,7 +39,6 @@ class Glance:
         self._nothing = [NOTHING] * config.context
         with torch.no_grad():
             self._fold(net)
-        self._pointer = Pointer(())
         self._told = self._pointed = torch.empty(0)
 
     def _fold(self, net: GlanceNet) -> None:
@@ -83,7 +82,6 @@ class Glance:
         """
         config, net, device = self.config, self._net, self._device
         told = tuple(old[: config.longest])
-        self._pointer = Pointer(told)
         seen = torch.cat([pictures[index] for index in config.seen]).float()
         squeezed = net.squeeze(net.norm(seen)).relu_().view(1, -1)
         scene = torch.addmm(self._still, squeezed, self._see)
@@ -107,14 +105,6 @@ class Glance:
     def ids(self, tokens: Sequence[int]) -> tuple[int, ...]:
         """Places in the vocabulary as the target's ids; an impossible one for what is not in it."""
         return tuple(self._ids.get(token, _NO_TOKEN) for token in tokens)
-
-    def along(self, text: Sequence[int]) -> list[int]:
-        """Where the last text's pointer stands in front of each token, and behind the text."""
-        return self._pointer.along(text)
-
-    def step(self, place: int, front: int | None, token: int) -> int:
-        """Where the last text's pointer goes from a place; see `Pointer`."""
-        return self._pointer.step(place, front, token)
 
     @torch.inference_mode()
     def judge(self, asked: Sequence[Asked]) -> list[list[list[tuple[int, float]]]]:

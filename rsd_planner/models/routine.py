@@ -22,17 +22,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rsd_planner.models.pointer import NOTHING, RESERVED, UNKNOWN, places_in
+from rsd_planner.models.pointer import NOTHING, RESERVED
 
 __all__ = [
-    "NOTHING",
-    "UNKNOWN",
     "Old",
     "RoutineBatch",
     "RoutineConfig",
     "RoutineNet",
     "end_of_draft",
-    "places_in",
     "since_features",
     "told_row",
 ]

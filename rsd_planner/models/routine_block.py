@@ -26,12 +26,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsd_planner.models.flat_rope import flat_positions
-from rsd_planner.models.routine import NOTHING, UNKNOWN
+from rsd_planner.models.pointer import NOTHING, RESERVED
 
 __all__ = ["ROPES", "BlockBatch", "BlockConfig", "BlockNet", "Memory", "tapped_layers"]
 
 ROPES = ("flat", "mrope")
-_RESERVED = max(UNKNOWN, NOTHING) + 1
 _MASKED = -1e9
 _DECAY = 12.0  # tokens behind which a place weighs a third in the loss: first ones count most
 
@@ -80,7 +79,7 @@ class BlockConfig:
     @property
     def size(self) -> int:
         """Places in the drafter's vocabulary."""
-        return len(self.vocabulary) + _RESERVED
+        return len(self.vocabulary) + RESERVED
 
     def places(self, target: NDArray[np.int64], start: int) -> NDArray[np.int64]:
         """The drafter's positions (3, tokens) of tokens from index `start` on.
@@ -126,7 +125,7 @@ class BlockNet(nn.Module):
         # t, h and w take turns, so that each has quick and slow ones.
         self.register_buffer("_axes", torch.arange(half) % 3, persistent=False)
         writable = torch.zeros(config.size)
-        writable[:_RESERVED] = _MASKED
+        writable[:RESERVED] = _MASKED
         self.register_buffer("_writable", writable, persistent=False)
         for table in (self.tokens, self.before):
             nn.init.normal_(table.weight, std=hidden**-0.5)

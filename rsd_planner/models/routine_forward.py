@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rsd_planner.models.routine import NOTHING, RoutineNet, since_features, told_row
+from rsd_planner.models.pointer import NOTHING
+from rsd_planner.models.routine import RoutineNet, since_features, told_row
 
 __all__ = ["Memory", "RoutineForward"]
 

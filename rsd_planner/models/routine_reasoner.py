@@ -17,14 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rsd_planner.models.drafter_files import load_drafter, save_drafter
-from rsd_planner.models.routine import (
-    NOTHING,
-    UNKNOWN,
-    RoutineConfig,
-    RoutineNet,
-    end_of_draft,
-    places_in,
-)
+from rsd_planner.models.pointer import NOTHING, UNKNOWN, places_in
+from rsd_planner.models.routine import RoutineConfig, RoutineNet, end_of_draft
 from rsd_planner.models.routine_forward import RoutineForward
 
 __all__ = ["Expected", "RoutineReasoner", "load_routine", "save_routine"]

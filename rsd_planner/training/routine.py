@@ -23,7 +23,8 @@ from rsd_planner.interfaces import Drafter
 from rsd_planner.model_requirements import read_requirements
 from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint
 from rsd_planner.models.motion import motion_width
-from rsd_planner.models.routine import NOTHING, Old, RoutineBatch, RoutineConfig, RoutineNet
+from rsd_planner.models.pointer import NOTHING
+from rsd_planner.models.routine import Old, RoutineBatch, RoutineConfig, RoutineNet
 from rsd_planner.models.routine_reasoner import RoutineReasoner, save_routine
 from rsd_planner.training.data import DriveSet
 from rsd_planner.training.drafter_run import DrafterRun, round_to_half

@@ -24,7 +24,7 @@ from rsd_planner.evaluation.known_texts import KnownFeatures, KnownTick, recite
 from rsd_planner.model_requirements import read_requirements
 from rsd_planner.models.block_reasoner import BlockReasoner, save_block
 from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint
-from rsd_planner.models.routine import NOTHING, UNKNOWN, places_in
+from rsd_planner.models.pointer import NOTHING, UNKNOWN, places_in
 from rsd_planner.models.routine_block import BlockBatch, BlockConfig, BlockNet, tapped_layers
 from rsd_planner.training.asked_target import AskedTarget
 from rsd_planner.training.drafter_run import DrafterRun, round_to_half

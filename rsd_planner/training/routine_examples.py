@@ -18,7 +18,8 @@ from rsd_planner.decoding.drafters.last_text import LONGEST_GAP_S
 from rsd_planner.decoding.drafters.previous_tick import PrefixAlignment
 from rsd_planner.decoding.drafters.told import Told
 from rsd_planner.models.motion import motion_features, travelled_m
-from rsd_planner.models.routine import NOTHING, UNKNOWN, Old, RoutineBatch, places_in
+from rsd_planner.models.pointer import NOTHING, UNKNOWN, places_in
+from rsd_planner.models.routine import Old, RoutineBatch
 from rsd_planner.training.data import DriveSet
 from rsd_planner.training.target_texts import TargetTexts
 from rsd_planner.types import NANOSECONDS

@@ -61,12 +61,6 @@ class Told:
     def ids(self, tokens: Sequence[int]) -> tuple[int, ...]:
         return tuple(tokens)
 
-    def along(self, text: Sequence[int]) -> list[int]:
-        return self.pointer.along(text)
-
-    def step(self, place: int, front: int | None, token: int) -> int:
-        return self.pointer.step(place, front, token)
-
     def judge(self, asked: Sequence[Asked]) -> list[list[list[tuple[int, float]]]]:
         self.calls.append(list(asked))
         answers = []

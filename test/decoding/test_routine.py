@@ -19,7 +19,8 @@ from rsd_planner.decoding.drafters.told import Told
 from rsd_planner.errors import ConfigError
 from rsd_planner.models.checkpoint import Checkpoint
 from rsd_planner.models.motion import motion_features, motion_width, travelled_m
-from rsd_planner.models.routine import NOTHING, Old, RoutineBatch, RoutineConfig, RoutineNet
+from rsd_planner.models.pointer import NOTHING
+from rsd_planner.models.routine import Old, RoutineBatch, RoutineConfig, RoutineNet
 from rsd_planner.models.routine_forward import Memory, RoutineForward
 from rsd_planner.models.routine_reasoner import RoutineReasoner, save_routine
 from rsd_planner.types import (

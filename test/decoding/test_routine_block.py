@@ -23,7 +23,7 @@ from rsd_planner.evaluation.known_texts import KnownFeatures
 from rsd_planner.evaluation.proposals import Listener
 from rsd_planner.models.block_reasoner import BlockReasoner, save_block
 from rsd_planner.models.checkpoint import Checkpoint
-from rsd_planner.models.routine import NOTHING
+from rsd_planner.models.pointer import NOTHING
 from rsd_planner.models.routine_block import BlockBatch, BlockConfig, BlockNet, tapped_layers
 from rsd_planner.types import Decoded, Draft, DraftContext, FinishReason, SpanSource
 

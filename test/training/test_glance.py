@@ -96,7 +96,7 @@ def test_at_work_it_judges_as_it_learned(model: Path, made: Path, work: Path, sk
         glance.read(list(pictures), pasts.motion[row], known, *since.T.tolist())
         text = ticks.said.texts[tick]
         known = glance.known(text)
-        places = glance.along(known)
+        places = Pointer(glance.known(old)).along(known)
         # The text as one guess, and each of its ends for itself, all at once.
         whole = Asked((), known[:-1], places[:-1])
         ends = [

@@ -26,8 +26,8 @@ from rsd_planner.evaluation.benchmark import OracleDrafter
 from rsd_planner.evaluation.known_texts import accepted_first, recite
 from rsd_planner.evaluation.proposals import Listener
 from rsd_planner.models.checkpoint import load_checkpoint
+from rsd_planner.models.pointer import NOTHING
 from rsd_planner.models.presets import write_random_checkpoint
-from rsd_planner.models.routine import NOTHING
 from rsd_planner.training import routine
 from rsd_planner.training.data import DriveSet
 from rsd_planner.training.routine import SIZES, RoutineRun, known_ticks

@@ -18,7 +18,7 @@ from rsd_planner.commands._shard_drives import open_shards
 from rsd_planner.config import PlannerSettings
 from rsd_planner.decoding.drafters.none import NoDrafter
 from rsd_planner.errors import CommandError
-from rsd_planner.models.routine import NOTHING
+from rsd_planner.models.pointer import NOTHING
 from rsd_planner.training.routine_block import SIZES, SOFT, BlockExamples, BlockRun
 
 STEPS, MAX_TOKENS = 50, 10

@@ -50,7 +50,8 @@ class CascadeDrafter:
         `widen` is the second drafter's tree of all that is likely enough, the likeliest first;
         without it, what it proposes stands alone. `glance` drafts where it sees."""
         self._second, self._glance = second, glance
-        self._saw = self._saw_last = False  # this tick, the one before
+        self._saw = False  # the glance, this tick
+        self._is_stale = False  # what the second drafter remembers: the glance drafted since
         self._widen = widen
         self._foresees = foresees
         self._last: tuple[int, ...] = ()
@@ -79,12 +80,12 @@ class CascadeDrafter:
     def propose(self, context: DraftContext) -> Draft:
         """The old text where it holds, else a bridge to it."""
         if self._glance is not None:
-            saw_before, self._saw = self._saw_last, self._glance.sees(context)
+            self._saw = self._glance.sees(context)
             if self._saw:
                 return self._glance.propose(context)
-            if saw_before:  # what the second drafter remembers is from before
-                self._second.reset()
-                self._saw_last = False
+        if self._is_stale:
+            self._second.reset()
+            self._is_stale = False
         self._read(context.committed)
         if self._old and not context.committed and not self._foresees:
             return self._old_text(0, context.budget)
@@ -99,9 +100,10 @@ class CascadeDrafter:
         """Remember this tick's text."""
         if self._glance is not None:
             self._glance.end(decoded)
-        if not self._saw:  # the second drafter remembers the ticks that it serves
+        if self._saw:
+            self._is_stale = True
+        else:
             self._second.end(decoded)
-        self._saw_last = self._saw
         self._last = decoded.tokens
 
     def reset(self) -> None:

@@ -24,7 +24,7 @@ from rsd_planner.decoding.drafters.phrases import Phrases
 from rsd_planner.decoding.drafters.resources import DrafterResources
 from rsd_planner.decoding.drafters.suffix import TEXTS_FILE, read_texts
 from rsd_planner.errors import ConfigError
-from rsd_planner.models.pointer import UNKNOWN, Asked, places_in
+from rsd_planner.models.pointer import UNKNOWN, Asked, Pointer, places_in
 from rsd_planner.types import Decoded, Draft, DraftContext, Frame, SpanSource
 
 __all__ = ["GLANCE_FACTS", "GLANCE_WEIGHTS", "GlanceDrafter"]
@@ -77,10 +77,6 @@ class Reasoner(Protocol):
     def known(self, tokens: Sequence[int]) -> tuple[int, ...]: ...
 
     def ids(self, tokens: Sequence[int]) -> tuple[int, ...]: ...
-
-    def along(self, text: Sequence[int]) -> list[int]: ...
-
-    def step(self, place: int, front: int | None, token: int) -> int: ...
 
     def judge(self, asked: Sequence[Asked]) -> list[list[list[tuple[int, float]]]]: ...
 
@@ -135,10 +131,7 @@ class GlanceDrafter:
 
         facts = resources.require(GLANCE_FACTS, _REMEDY)
         weights = resources.require(GLANCE_WEIGHTS, _REMEDY)
-        if resources.encode is None:
-            raise ConfigError(
-                "glance sees through its target's vision tower; build it with a planner."
-            )
+        encode = resources.require_sight(cls.name)
         reasoner = load_glance(weights, facts, resources.device)
         config = reasoner.config
         made_for = (config.target_vocab_size, config.end_token, config.visual_width)
@@ -151,9 +144,9 @@ class GlanceDrafter:
             )
         path = resources.find(TEXTS_FILE)
         if path is None:
-            return cls(reasoner, resources.encode)
+            return cls(reasoner, encode)
         phrases = _phrases(path, path.stat().st_mtime_ns, config.vocabulary)
-        return cls(reasoner, resources.encode, phrases)
+        return cls(reasoner, encode, phrases)
 
     def begin(self) -> None:
         """The next `propose` looks at the tick's pictures and motion."""
@@ -169,6 +162,7 @@ class GlanceDrafter:
             self._sees = self._reasoner.fits(pictures)
             if self._sees:
                 self._old = self._reasoner.known(told.tokens[: self._reasoner.config.longest])
+                self._pointer = Pointer(self._old)
                 self._reasoner.read(pictures, motion, self._old, told.since_s, told.since_m)
         return self._sees
 
@@ -192,7 +186,7 @@ class GlanceDrafter:
         beside = LEAST if committed else FIRST_LEAST
         grown = _Grown()
         text = self._reasoner.known(committed)
-        ends = [_End(text, self._reasoner.along(text)[-1])]
+        ends = [_End(text, self._pointer.along(text)[-1])]
         for _ in range(ROUNDS):
             if not ends or len(grown) >= budget:
                 break
@@ -231,7 +225,7 @@ class GlanceDrafter:
                     going = new, likely
                 elif token != self._last_token:
                     text = (*asked.text, *asked.guess[:done])
-                    place_behind = self._reasoner.step(place, text[-1] if text else None, token)
+                    place_behind = self._pointer.step(place, text[-1] if text else None, token)
                     yield _End((*text, token), place_behind, new, likely)
             if going is None or asked.guess[done] == self._last_token:
                 return
@@ -257,7 +251,7 @@ class GlanceDrafter:
             token = told if token is None else token
             if token is None or token == UNKNOWN:
                 break
-            place = self._reasoner.step(place, text[-1] if text else None, token)
+            place = self._pointer.step(place, text[-1] if text else None, token)
             met = place > 0 and old[place - 1] == token
             guess.append(token)
             text.append(token)

@@ -84,13 +84,10 @@ class ReplicaDrafter:
 
         facts = resources.require(REPLICA_FACTS, _REMEDY)
         weights = resources.require(REPLICA_WEIGHTS, _REMEDY)
-        if resources.encode is None:
-            raise ConfigError(
-                "replica sees through its target's vision tower; build it with a planner."
-            )
+        encode = resources.require_sight(cls.name)
         model = load_replica(weights, facts, resources.device)
         require_fit(model.config, resources, weights)
-        return cls(model, resources.encode)
+        return cls(model, encode)
 
     def begin(self) -> None:
         """The next `propose` reads the tick's prompt and pictures."""

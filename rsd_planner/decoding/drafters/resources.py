@@ -44,6 +44,20 @@ class DrafterResources:
         path = self.folder / name if self.folder is not None else None
         return path if path is not None and path.is_file() else None
 
+    def require_sight(
+        self, drafter: str
+    ) -> Callable[[tuple[Frame, ...]], Sequence[VisionFeatures]]:
+        """`encode`, for a drafter that cannot do without.
+
+        Raises:
+            ConfigError: there is no target yet.
+        """
+        if self.encode is None:
+            raise ConfigError(
+                f"{drafter} sees through its target's vision tower; build it with a planner."
+            )
+        return self.encode
+
     def require(self, name: str, remedy: str) -> Path:
         """A file that a drafter cannot do without.
 

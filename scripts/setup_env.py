@@ -235,7 +235,7 @@ def build_inputs() -> tuple[Path | str, ...]:
         if path.is_file() and "__pycache__" not in path.parts
     ]
     recipe = (ROOT / "CMakeLists.txt", ROOT / "scripts/executable.py.in")
-    return (*message_files(), *recipe, *names)
+    return (*message_files(), *recipe, *sorted((ROOT / "src").glob("*")), *names)
 
 
 def site_packages() -> Path:

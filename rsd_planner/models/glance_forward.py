@@ -1,28 +1,27 @@
-"""The glance's network at work, arranged so that a judgement costs little.
+"""The glance's network at work: what `GlanceNet.logits` learned, for the ends of one tick's texts.
 
-Says what `GlanceNet.logits` learned, for the ends of one tick's texts. A draft competes with passes
-of the target that take milliseconds, and launching an operation costs more here than its
-arithmetic: so constants are folded together, and what does not change within a tick is added once.
+A draft competes with passes of the target that take milliseconds, and launching an operation costs
+more here than its arithmetic: so constants are folded together, and what does not change within a
+tick is added once. On a CPU `glance_kernel.KernelGlance` goes further.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rsd_planner.models.drafter_files import load_drafter
-from rsd_planner.models.glance import GlanceConfig, GlanceNet, since_features
+from rsd_planner.models.glance import GlanceNet, since_features
 from rsd_planner.models.pointer import NOTHING, RESERVED, UNKNOWN, Asked, places_in
 
-__all__ = ["Glance", "load_glance"]
+__all__ = ["OPTIONS", "Glance", "Judged"]
 
-_OPTIONS = 4  # tokens that are told of a place
+Judged = list[list[tuple[int, float]]]  # of each place the likeliest tokens with their chances
+
+OPTIONS = 4  # tokens that are told of a place
 _NO_TOKEN = -9  # no id of any target
 
 
@@ -35,7 +34,7 @@ class Glance:
         self._net = net = net.to(self._device).eval()
         self._index = places_in(config.vocabulary)
         self._ids = {place: token for token, place in self._index.items()}
-        self._options = min(_OPTIONS, len(config.vocabulary))
+        self._options = min(OPTIONS, len(config.vocabulary))
         self._nothing = [NOTHING] * config.context
         with torch.no_grad():
             self._fold(net)
@@ -107,7 +106,7 @@ class Glance:
         return tuple(self._ids.get(token, _NO_TOKEN) for token in tokens)
 
     @torch.inference_mode()
-    def judge(self, asked: Sequence[Asked]) -> list[list[list[tuple[int, float]]]]:
+    def judge(self, asked: Sequence[Asked]) -> list[Judged]:
         """Of each end of a text what may follow it and each token of its guess.
 
         For each the likeliest tokens with their chances, the likeliest first.
@@ -146,17 +145,3 @@ class Glance:
         ]
         ends = np.cumsum([len(one.guess) + 1 for one in asked]).tolist()
         return [options[end - len(one.guess) - 1 : end] for one, end in zip(asked, ends)]
-
-
-def load_glance(weights: Path, facts: Path, device: str = "cpu") -> Glance:
-    """A drafter's network from its two files.
-
-    Raises:
-        ConfigError: a file is damaged, or the two do not belong together.
-    """
-
-    def make(raw: dict[str, Any]) -> GlanceNet:
-        lists = {name: tuple(raw[name]) for name in ("vocabulary", "seen")}
-        return GlanceNet(GlanceConfig(**{**raw, **lists}))
-
-    return Glance(load_drafter(weights, facts, make, "rsd train glance"), device)

@@ -19,7 +19,7 @@ from rsd_planner.config import PlannerSettings
 from rsd_planner.decoding.drafters.glance import GlanceDrafter
 from rsd_planner.errors import CommandError, ConfigError
 from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint
-from rsd_planner.models.glance_forward import load_glance
+from rsd_planner.models.glance_kernel import load_glance
 from rsd_planner.models.pointer import Asked, Pointer
 from rsd_planner.models.presets import write_random_checkpoint
 from rsd_planner.training.glance import SIZES, GlanceExamples, GlanceRun

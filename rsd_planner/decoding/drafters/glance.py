@@ -127,7 +127,7 @@ class GlanceDrafter:
             ConfigError: its files are missing, damaged, or made for another checkpoint; or there
                 is no target to see with.
         """
-        from rsd_planner.models.glance_forward import load_glance
+        from rsd_planner.models.glance_kernel import load_glance
 
         facts = resources.require(GLANCE_FACTS, _REMEDY)
         weights = resources.require(GLANCE_WEIGHTS, _REMEDY)

@@ -68,8 +68,9 @@ def travelled_m(
 
     What lies before the history goes on at its first speed.
     """
-    lengths = np.linalg.norm(np.diff(position_m[..., :2], axis=-2), axis=-1)[..., ::-1]
+    moved = np.diff(position_m[..., :2], axis=-2)
+    lengths = np.hypot(moved[..., 0], moved[..., 1])[..., ::-1]
     share = np.asarray(seconds)[..., None] / step_s - np.arange(lengths.shape[-1])
-    inside = np.clip(share, 0.0, 1.0)
-    inside[..., -1] = np.maximum(share[..., -1], 0.0)
+    inside = np.maximum(share, 0.0)
+    inside[..., :-1] = np.minimum(inside[..., :-1], 1.0)
     return np.asarray((inside * lengths).sum(axis=-1))

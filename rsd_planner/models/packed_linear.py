@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["MOST_BYTES", "pack_linears", "warm_up_rows"]
+__all__ = ["MOST_BYTES", "is_packed", "pack_linears", "warm_up_rows"]
 
 MOST_BYTES = 1 << 30  # the laid out weights are a second copy: a large model goes without
 TOGETHER = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
@@ -93,6 +93,11 @@ def pack_linears(module: nn.Module, most_bytes: int = MOST_BYTES) -> int:
                 layer.__class__ = _PackedLinear
                 vars(layer).update(group=group, place=place)
     return len(layers)
+
+
+def is_packed(module: nn.Module) -> bool:
+    """Whether `pack_linears` packed a module's layers."""
+    return any(isinstance(layer, _PackedLinear) for layer in module.modules())
 
 
 @torch.inference_mode()

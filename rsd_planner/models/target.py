@@ -19,13 +19,15 @@ from rsd_planner.decoding import tree
 from rsd_planner.models.feature_tap import FeatureTap
 from rsd_planner.models.flat_rope import mrope_positions
 from rsd_planner.models.kv_cache import KVCache, PrefixView
-from rsd_planner.models.packed_linear import warm_up_rows
+from rsd_planner.models.packed_linear import is_packed, warm_up_rows
 from rsd_planner.models.vision_batch import BatchedTower
 from rsd_planner.models.vision_cache import VisionCache, VisionFeatures
 from rsd_planner.models.vla import Vla, run_text_stack
 from rsd_planner.types import Draft, Frame, Prompt, Verification
 
 __all__ = ["VlaTarget"]
+
+_TOGETHER = 8  # rows of a prefill with a draft are a multiple of it where kernels are made for each
 
 
 class VlaTarget:
@@ -54,6 +56,7 @@ class VlaTarget:
         self._rope_offset = 0  # position minus index of a text token
         self._vocab = vla.text.embed_tokens.num_embeddings
         self._tap: FeatureTap | None = None
+        self._packed = is_packed(vla.text)
 
     @property
     def vocab_size(self) -> int:
@@ -100,10 +103,11 @@ class VlaTarget:
 
     def warm_up(self, drafted: int) -> None:
         """Make the kernels of all passes over up to `drafted` tokens before a tick has to wait
-        for them. A prefill makes its own when it first has so many: they hold more memory, and
-        its drafts have fewer lengths."""
+        for them, prefills of a prompt as long as the newest one included."""
         for module in (self._vla.text, self._vla.vlm.lm_head):
             warm_up_rows(module, range(2, drafted + 2))
+        lengths = range(self._base + 1, self._base + drafted + 1)
+        warm_up_rows(self._vla.text, sorted({length + _spare(length) for length in lengths}))
 
     @torch.inference_mode()
     def encode(self, frames: tuple[Frame, ...]) -> list[VisionFeatures]:
@@ -143,16 +147,21 @@ class VlaTarget:
         positions = mrope_positions(is_image, grids, self._merge)  # (3, prompt)
         length = len(prompt.token_ids)
         self._rope_offset = int(positions.max()) + 1 - length
-        ids = np.concatenate([prompt.token_ids, np.asarray(draft.tokens, dtype=np.int64)])
+        # Rows behind the draft that nobody sees: without, each length of a draft has kernels of
+        # its own, and making them takes as long as the forward.
+        spare = _spare(length + len(draft)) if len(draft) and self._packed else 0
+        tokens = np.asarray([*draft.tokens, *[0] * spare], dtype=np.int64)
+        ids = np.concatenate([prompt.token_ids, tokens])
         tail = _behind(length + self._rope_offset, draft)
-        positions = np.concatenate([positions, tail], axis=1)  # (3, prompt + draft)
+        unseen = np.zeros((3, spare), dtype=np.int64)
+        positions = np.concatenate([positions, tail, unseen], axis=1)
         mask = torch.zeros(1, len(ids), dtype=torch.bool)
         mask[0, :length] = torch.from_numpy(is_image)
         self._cache.clear()
         if self._tap is not None:
             self._tap.clear()
         self._base = length
-        return self._forward(ids, positions, draft, visual=(mask, features))
+        return self._forward(ids, positions, draft, visual=(mask, features), spare=spare)
 
     @torch.inference_mode()
     def verify(self, last_token: int, draft: Draft) -> Verification:
@@ -180,8 +189,10 @@ class VlaTarget:
         positions: np.ndarray,
         draft: Draft,
         visual: tuple[Tensor, list[VisionFeatures]] | None = None,
+        spare: int = 0,
     ) -> Verification:
-        """Feed tokens that end in a draft; its rows and the one in front are answered."""
+        """Feed tokens that end in a draft and `spare` others; the draft's rows and the one in
+        front of it are answered."""
         device = self._vla.device
         past = self._cache.length
         self._cache.reserve(past + len(ids))
@@ -201,12 +212,15 @@ class VlaTarget:
             embeds,
             torch.from_numpy(np.ascontiguousarray(positions)).to(device).unsqueeze(1),
             self._cache,
-            mask=_mask(past, len(ids), draft, device),
+            mask=_mask(past, len(ids), draft, spare, device),
             visual=deepstack,
             note=tap.note if tap is not None else None,
         )
-        self._cache.advance(len(ids))
-        logits = self._vla.vlm.lm_head(hidden[0, -len(draft) - 1 :]).float()  # (rows, vocab)
+        end = len(ids) - spare
+        self._cache.advance(end)
+        logits = self._vla.vlm.lm_head(
+            hidden[0, end - len(draft) - 1 : end]
+        ).float()  # (rows, vocab)
         logits[:, self._masked] = -torch.inf
         return Verification(logits, tap)
 
@@ -237,11 +251,16 @@ def _behind(start: int, draft: Draft) -> np.ndarray:
     return np.broadcast_to(np.asarray(depths) + start, (3, len(draft)))
 
 
-def _mask(past: int, new: int, draft: Draft, device: torch.device) -> Tensor | None:
+def _spare(rows: int) -> int:
+    return -rows % _TOGETHER
+
+
+def _mask(past: int, new: int, draft: Draft, spare: int, device: torch.device) -> Tensor | None:
     """Bool (1, 1, new, past + new), True where attended; None where `causal` says the same."""
     if (past == 0 or new == 1) and not draft.parents:
         return None
     mask = torch.ones(new, past + new, dtype=torch.bool, device=device).tril(diagonal=past)
     if draft.parents:
-        mask[-len(draft) :, -len(draft) :] = torch.from_numpy(tree.ancestor_mask(draft))
+        first, end = new - spare - len(draft), new - spare
+        mask[first:end, past + first : past + end] = torch.from_numpy(tree.ancestor_mask(draft))
     return mask[None, None]

@@ -11,12 +11,13 @@ import torch
 
 from rsd_planner.models.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from rsd_planner.models.flat_rope import mrope_positions
+from rsd_planner.models.packed_linear import _Group, pack_linears
 from rsd_planner.models.presets import TINY, write_random_checkpoint
 from rsd_planner.models.target import VlaTarget
 from rsd_planner.models.vision_batch import BatchedTower
 from rsd_planner.models.vision_cache import VisionCache
 from rsd_planner.models.vla import run_text_stack
-from rsd_planner.types import Frame
+from rsd_planner.types import Draft, Frame, Prompt, SpanSource
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +146,68 @@ def test_wider_kv_heads_in_the_expert_are_refused(folder: Path) -> None:
     edit(folder, expert_cfg={"num_key_value_heads": 8})
     with pytest.raises(ValueError, match="leave it out of expert_cfg"):
         load_checkpoint(folder)
+
+
+def drafted(count: int, parents: tuple[int, ...] = ()) -> Draft:
+    return Draft(tuple(range(5, 5 + count)), (SpanSource.ROUTINE,) * count, parents)
+
+
+def a_prompt(tiny: Checkpoint) -> Prompt:
+    """Some words around a picture."""
+    ids = [7, 8, *[tiny.vla.vlm.config.image_token_id] * 2, 9, 10, 11]
+    return Prompt(np.array(ids), (Frame("front", 1, images(1)[0]),))
+
+
+DRAFTS = [drafted(0), drafted(1), drafted(6), drafted(9), drafted(5, (-1, 0, 0, 1, -1))]
+
+
+@pytest.mark.parametrize("draft", DRAFTS, ids=[f"{len(one)}" for one in DRAFTS])
+def test_rows_that_nobody_sees_change_no_number(
+    tiny: Checkpoint, draft: Draft, tmp_path: Path
+) -> None:
+    packed = load_checkpoint(write_random_checkpoint(tmp_path, seed=1))
+    pack_linears(packed.vla)
+    ours, plain = (VlaTarget(one.vla, one.image_processor) for one in (packed, tiny))
+    path = (0, 2) if draft.parents else tuple(range(len(draft)))
+    for target in (ours, plain):
+        target.watch((0, 1))
+    found = []
+    for target in (ours, plain):
+        first = target.prefill(a_prompt(tiny), draft)
+        assert first.logits.shape[0] == len(draft) + 1
+        cached = target.cached_tokens
+        target.keep(path)
+        states, places = first.features.rows(0)
+        second = target.verify(3, drafted(2))
+        found.append((first.logits, states, torch.from_numpy(places), second.logits, cached))
+    for mine, theirs in zip(*found):
+        if isinstance(mine, int):
+            assert mine == theirs == len(a_prompt(tiny).token_ids) + len(draft)
+        else:
+            torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5)
+
+
+def test_a_warm_target_makes_no_kernels_for_a_draft_of_a_new_length(
+    tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each number of rows has kernels of its own."""
+    packed = load_checkpoint(write_random_checkpoint(tmp_path, seed=1))
+    pack_linears(packed.vla)
+    target, seen = VlaTarget(packed.vla, packed.image_processor), set()
+    multiply = _Group.multiply
+
+    def counted(self: _Group, rows: torch.Tensor) -> torch.Tensor:
+        seen.add((id(self), rows.shape[-2]))
+        return multiply(self, rows)
+
+    monkeypatch.setattr(_Group, "multiply", counted)
+    target.prefill(a_prompt(tiny), drafted(0))
+    target.warm_up(20)
+    warm = {rows for _, rows in seen}
+    seen.clear()
+    for count in range(1, 21):
+        target.prefill(a_prompt(tiny), drafted(count))
+        target.keep(())
+        target.verify(3, drafted(count))
+    assert {rows for _, rows in seen} <= warm
+    assert len({rows for _, rows in seen if rows > 21}) <= 2

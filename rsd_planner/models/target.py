@@ -195,6 +195,7 @@ class VlaTarget:
         front of it are answered."""
         device = self._vla.device
         past = self._cache.length
+        end, answered = len(ids) - spare, len(draft) + 1
         self._cache.reserve(past + len(ids))
         embeds = self._vla.text.embed_tokens(torch.from_numpy(ids).to(device)).unsqueeze(0)
         deepstack = None
@@ -215,12 +216,10 @@ class VlaTarget:
             mask=_mask(past, len(ids), draft, spare, device),
             visual=deepstack,
             note=tap.note if tap is not None else None,
+            asked=slice(end - answered, end) if answered < len(ids) else None,
         )
-        end = len(ids) - spare
         self._cache.advance(end)
-        logits = self._vla.vlm.lm_head(
-            hidden[0, end - len(draft) - 1 : end]
-        ).float()  # (rows, vocab)
+        logits = self._vla.vlm.lm_head(hidden[0]).float()  # (answered, vocab)
         logits[:, self._masked] = -torch.inf
         return Verification(logits, tap)
 

@@ -21,6 +21,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextModel
 from rsd_planner.models.action_space import UnicycleActionSpace, UnicycleConfig
 from rsd_planner.models.history_tokens import HistoryTokens
 from rsd_planner.models.kv_cache import KVCache, PrefixView
+from rsd_planner.models.lean_layers import some_rows
 
 __all__ = ["ActionInProjection", "Vla", "VlaConfig", "run_text_stack"]
 
@@ -179,6 +180,7 @@ def run_text_stack(
     causal: bool = True,
     visual: tuple[Tensor, list[Tensor]] | None = None,
     note: Callable[[int, Tensor], None] | None = None,
+    asked: slice | None = None,
 ) -> Tensor:
     """The layers of a text stack, without the bookkeeping of the class's own `forward`.
 
@@ -189,13 +191,17 @@ def run_text_stack(
         visual: a bool mask (batch, length) of picture tokens and the deepstack features that
             enter behind the first layers, each (picture tokens, hidden).
         note: is told each layer and the states (batch, length, hidden) behind it.
+        asked: tokens, none of a picture, of which the states are wanted: the last layer does not
+            make the others' where nobody notes them. None asks for all.
 
-    Returns the normed hidden states (batch, length, hidden). Gives the numbers of the
+    Returns the normed hidden states (batch, asked, hidden). Gives the numbers of the
     class's own forward (a test holds them together).
     """
     rotary = stack.rotary_emb(embeds, positions)
     hidden = embeds
-    for index, layer in enumerate(stack.layers):
+    layers = list(stack.layers)
+    whole = layers if asked is None or note is not None else layers[:-1]
+    for index, layer in enumerate(whole):
         hidden = layer(
             hidden,
             position_embeddings=rotary,
@@ -208,6 +214,10 @@ def run_text_stack(
             hidden[visual[0]] += visual[1][index]
         if note is not None:
             note(index, hidden)
+    if asked is not None and note is None:
+        hidden = some_rows(layers[-1], hidden, asked, rotary, cache, mask, causal)
+    elif asked is not None:
+        hidden = hidden[:, asked]
     return stack.norm(hidden)
 
 

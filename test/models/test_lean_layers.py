@@ -62,6 +62,52 @@ def test_the_states_are_equal_to_the_last_bit(
     assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
 
 
+@pytest.mark.parametrize("asked", [slice(19, 20), slice(7, 15), slice(0, 20)])
+@pytest.mark.parametrize("how", ["causal", "masked", "free"])
+@pytest.mark.parametrize("past", [0, 5])
+@pytest.mark.parametrize("lean", [False, True])
+@torch.inference_mode()
+def test_of_the_last_layer_only_what_is_asked_is_made(
+    stack: Qwen3VLTextModel, asked: slice, how: str, past: int, lean: bool
+) -> None:
+    """The states are the same, and so are the keys and values of all tokens."""
+    if lean:
+        make_lean(stack)
+    embeds = torch.randn(1, past + 20, 64)
+    places = torch.arange(past + 20).expand(3, 1, -1)
+    mask = None
+    if how == "causal" and past:  # the class counts from the first key
+        mask = torch.ones(20, past + 20, dtype=torch.bool).tril(past)[None, None]
+    if how == "masked":
+        mask = (torch.rand(20, past + 20) < 0.6) | torch.eye(20, past + 20, dtype=torch.bool)
+        mask = mask[None, None]
+    found = []
+    for rows in (None, asked):
+        cache = KVCache(3, 2, 16, 64, torch.float32, torch.device("cpu"))
+        if past:
+            run_text_stack(stack, embeds[:, :past], places[..., :past], cache)
+            cache.advance(past)
+        new, at = embeds[:, past:], places[..., past:]
+        states = run_text_stack(stack, new, at, cache, mask, how != "free", asked=rows)
+        cache.advance(20)
+        found.append((states, *cache.layer(2)))
+    (every, *stored), (some, *stored_too) = found
+    torch.testing.assert_close(some, every[:, asked], rtol=0, atol=1e-5)
+    assert all(torch.equal(a, b) for a, b in zip(stored, stored_too, strict=True))
+
+
+@torch.inference_mode()
+def test_who_notes_layers_is_told_all_states(stack: Qwen3VLTextModel) -> None:
+    embeds, places = torch.randn(1, 9, 64), torch.arange(9).expand(3, 1, -1)
+    noted = []
+    states = run_text_stack(
+        stack, embeds, places, note=lambda layer, hidden: noted.append(hidden), asked=slice(8, 9)
+    )
+    assert [one.shape[1] for one in noted] == [9, 9, 9] and states.shape[1] == 1
+    plain = run_text_stack(stack, embeds, places)
+    torch.testing.assert_close(states, plain[:, 8:], rtol=0, atol=1e-5)
+
+
 @torch.inference_mode()
 def test_the_class_itself_still_runs(stack: Qwen3VLTextModel) -> None:
     ids = torch.arange(12)[None]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from rsd_planner.types import PlanSource
 from rsd_planner.viz.colours import PATH, rgb
 from rsd_planner.viz.overlay import draw_path, scale_camera
 from rsd_planner.viz.recording import Recording
-from rsd_planner.viz.tick_view import TickView, describe_path, pieces, summarise
+from rsd_planner.viz.tick_view import Piece, TickView, describe_path, pieces, summarise
 
 __all__ = ["HEIGHT", "WIDTH", "compose", "frames", "video_rate"]
 
@@ -153,16 +154,23 @@ def _draw_text(draw: ImageDraw.ImageDraw, tick: TickView | None) -> None:
         y = _TEXT[0]
         for line in lines:
             at = float(x)
-            for word, routine in line:
-                font = _font(size, bold=not routine)
-                draw.text((at, y), word, _ROUTINE if routine else _DELIBERATIVE, font)
-                at += font.getlength(word)
+            for piece in line:
+                font = _font(size, bold=not piece.routine)
+                end = at + font.getlength(piece.text)
+                draw.text((at, y), piece.text, _ROUTINE if piece.routine else _DELIBERATIVE, font)
+                if piece.routine and piece.new:
+                    below = y + int(size * 1.2)
+                    seen = at + font.getlength(piece.text.rstrip())
+                    draw.line((at, below, seen, below), fill=_ROUTINE, width=2)
+                at = end
             y += int(size * 1.4)
     y = 626
     draw.rounded_rectangle((x, y + 4, x + 12, y + 16), 3, fill=_ROUTINE)
-    draw.text((x + 20, y), "routine: drafted, then verified", _FAINT, _font(15))
-    draw.rounded_rectangle((x + 290, y + 4, x + 302, y + 16), 3, fill=_DELIBERATIVE)
-    draw.text((x + 310, y), "deliberative: chosen by the model", _FAINT, _font(15))
+    words = "routine: drafted, then verified; underlined where it is new"
+    draw.text((x + 20, y), words, _FAINT, _font(15))
+    at = x + 44 + _font(15).getlength(words)
+    draw.rounded_rectangle((at, y + 4, at + 12, y + 16), 3, fill=_DELIBERATIVE)
+    draw.text((at + 20, y), "deliberative: chosen by the model", _FAINT, _font(15))
     if tick is not None:
         words = (
             f"{tick.tokens} tokens in {tick.target_forwards} forward"
@@ -171,7 +179,7 @@ def _draw_text(draw: ImageDraw.ImageDraw, tick: TickView | None) -> None:
         draw.text((WIDTH - x, y), words, _FAINT, _font(15), anchor="ra")
 
 
-def _fit_words(tick: TickView, width: int, height: int) -> tuple[int, list[list[tuple[str, bool]]]]:
+def _fit_words(tick: TickView, width: int, height: int) -> tuple[int, list[list[Piece]]]:
     """The largest type size at which the text fits, and its lines of coloured pieces."""
     words = _split_words(tick)
     for size in (25, 22, 20, 18):
@@ -181,27 +189,25 @@ def _fit_words(tick: TickView, width: int, height: int) -> tuple[int, list[list[
     return 16, _wrap(words, 16, width)[: height // 22]
 
 
-def _split_words(tick: TickView) -> list[list[tuple[str, bool]]]:
+def _split_words(tick: TickView) -> list[list[Piece]]:
     """Words with their trailing blank, each a list of coloured pieces."""
-    words: list[list[tuple[str, bool]]] = [[]]
+    words: list[list[Piece]] = [[]]
     for piece in pieces(tick.text, tick.spans):
         parts = piece.text.split(" ")
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
             if part or not last:
-                words[-1].append((part if last else part + " ", piece.routine))
+                words[-1].append(replace(piece, text=part if last else part + " "))
             if not last:
                 words.append([])
     return [word for word in words if word]
 
 
-def _wrap(
-    words: list[list[tuple[str, bool]]], size: int, width: int
-) -> list[list[tuple[str, bool]]]:
-    lines: list[list[tuple[str, bool]]] = [[]]
+def _wrap(words: list[list[Piece]], size: int, width: int) -> list[list[Piece]]:
+    lines: list[list[Piece]] = [[]]
     used = 0.0
     for word in words:
-        length = sum(_font(size, bold=not routine).getlength(part) for part, routine in word)
+        length = sum(_font(size, bold=not one.routine).getlength(one.text) for one in word)
         if lines[-1] and used + length > width:
             lines.append([])
             used = 0.0

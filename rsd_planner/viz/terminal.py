@@ -17,6 +17,7 @@ from rich.text import Text
 from rsd_planner.types import PlanSource
 from rsd_planner.viz.colours import DELIBERATIVE, ROUTINE
 from rsd_planner.viz.tick_view import (
+    Piece,
     Summary,
     TickView,
     describe_path,
@@ -34,6 +35,7 @@ __all__ = [
     "summary_table",
 ]
 
+_FORESEEN = f"underline {ROUTINE}"
 _HISTORY_ROWS = 40
 _MOST_SHOWN = 20
 _SOURCE_WORDS = {
@@ -44,18 +46,27 @@ _SOURCE_WORDS = {
 
 
 def reasoning_text(view: TickView) -> Text:
-    """The reasoning with its routine and deliberative parts in their colours."""
+    """The reasoning with its routine and deliberative parts in their colours; what of the routine
+    ones was not copied from the last tick is underlined."""
     text = Text(overflow="fold")
     for piece in pieces(view.text, view.spans):
-        text.append(piece.text, style=ROUTINE if piece.routine else f"bold {DELIBERATIVE}")
+        text.append(piece.text, style=_style(piece))
     return text
 
 
+def _style(piece: Piece) -> str:
+    if not piece.routine:
+        return f"bold {DELIBERATIVE}"
+    return _FORESEEN if piece.new else ROUTINE
+
+
 def legend() -> Text:
-    """What the two colours mean."""
+    """What colours and lines mean."""
     return Text.assemble(
         ("routine", ROUTINE),
-        " = drafted and verified    ",
+        " = drafted and verified, ",
+        ("foreseen", _FORESEEN),
+        " where the last text had something else    ",
         ("deliberative", f"bold {DELIBERATIVE}"),
         " = chosen by the model",
     )

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from rsd_planner.types import Decision, EgoState, PlanResult, PlanSource, Span, SpanKind
+from rsd_planner.types import Decision, EgoState, PlanResult, PlanSource, Span, SpanKind, SpanSource
 
 __all__ = [
     "Piece",
@@ -33,7 +33,8 @@ class Piece:
     """A run of text of one kind."""
 
     text: str
-    routine: bool
+    routine: bool  # drafted, then verified
+    new: bool  # and not copied from the last tick
 
 
 @dataclass(frozen=True)
@@ -123,21 +124,23 @@ class Summary:
 
 
 def pieces(text: str, spans: Sequence[Span]) -> tuple[Piece, ...]:
-    """The text cut where routine turns into deliberative or back.
+    """The text cut where it turns from copied to foreseen (routine and new) or to deliberative.
 
     Text that no span covers counts as deliberative: the target is the author of what nobody
     else claims. What cannot be printed (an untrained model writes such) becomes a dot.
     """
     text = "".join(c if c.isprintable() else "·" for c in text)
-    flags = [False] * len(text)
+    flags = [(False, True)] * len(text)
     for span in spans:
+        routine = span.kind == SpanKind.ACCEPTED
+        copied = routine and span.source == SpanSource.PREVIOUS_TICK
         for i in range(max(0, span.start), min(len(text), span.end)):
-            flags[i] = span.kind == SpanKind.ACCEPTED
+            flags[i] = routine, not copied
     found: list[Piece] = []
     start = 0
     for i in range(1, len(text) + 1):
         if i == len(text) or flags[i] != flags[start]:
-            found.append(Piece(text[start:i], flags[start]))
+            found.append(Piece(text[start:i], *flags[start]))
             start = i
     return tuple(found)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ctypes
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +59,21 @@ class Tick:
         return found
 
 
-def kernel_of(net: GlanceNet) -> KernelGlance:
+def built() -> ctypes.CDLL:
     kernel = find_kernel()
     assert kernel is not None, "`make build` makes it"
-    return KernelGlance(net, kernel)
+    return kernel
+
+
+def kernel_of(net: GlanceNet) -> KernelGlance:
+    return KernelGlance(net, built())
+
+
+@pytest.fixture(params=[16, 8, 4])
+def lanes(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Vectors as other machines have them; this one may have none so wide."""
+    yield built().glance_lanes(request.param)
+    built().glance_lanes(16)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +86,7 @@ def kernel_of(net: GlanceNet) -> KernelGlance:
         ({"hidden": 48, "squeezed": 16, "visual_width": 33}, 3),
     ],
 )
-def test_it_says_what_torch_says(sizes: dict[str, int], old: int) -> None:
+def test_it_says_what_torch_says(lanes: int, sizes: dict[str, int], old: int) -> None:
     net = network(**sizes)
     ours, torchs = kernel_of(net), Glance(net)
     for seed in range(3):
@@ -127,7 +139,7 @@ def test_what_it_does_not_know_is_an_error_and_reads_no_foreign_memory(wrong: As
         tick.read_by(glance)
 
 
-def test_what_is_no_number_stays_none() -> None:
+def test_what_is_no_number_stays_none(lanes: int) -> None:
     net = network()
     glance, tick = kernel_of(net), Tick(net, 0)
     tick.motion[3] = np.nan

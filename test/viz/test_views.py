@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,7 +29,23 @@ def test_pieces_join_to_the_text_and_alternate(tick):
 def test_text_that_no_span_claims_is_the_models():
     span = Span(0, 2, 1, SpanSource.ROUTINE, SpanKind.ACCEPTED)
     assert [p.routine for p in pieces("abcd", [span])] == [True, False]
+    assert all(p.new for p in pieces("abcd", [span]))
     assert pieces("", ()) == ()
+
+
+def test_what_was_foreseen_stands_apart_from_what_was_copied(tick):
+    sources = (SpanSource.PREVIOUS_TICK, SpanSource.ROUTINE, SpanSource.LOOKUP)
+    spans = [
+        Span(2 * i, 2 * i + 2, 1, source, SpanKind.ACCEPTED) for i, source in enumerate(sources)
+    ]
+    copied, foreseen = pieces("abcdef", spans)
+    assert (copied.text, copied.routine, copied.new) == ("ab", True, False)
+    assert (foreseen.text, foreseen.routine, foreseen.new) == ("cdef", True, True)
+    shown = reasoning_text(replace(tick, text="abcdef", spans=tuple(spans)))
+    assert [("underline" in str(part.style), part.end) for part in shown.spans] == [
+        (False, 2),
+        (True, 6),
+    ]
 
 
 def test_what_cannot_be_printed_does_not_reach_the_terminal():

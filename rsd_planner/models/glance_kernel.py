@@ -31,7 +31,7 @@ __all__ = ["KernelGlance", "find_kernel", "load_glance"]
 
 _LANES = 16  # the kernel's matrices are whole multiples of it …
 _LARGEST = 4096  # … and no wider
-_LIBRARY = "glance_kernel.so"
+_LIBRARY = "libglance_kernel.so"
 _VERSION = 1  # of how it is called, as in the kernel
 _PADDED = ("squeeze", "squeeze_bias", "answer", "answer_bias")
 

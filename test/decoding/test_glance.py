@@ -14,6 +14,7 @@ from rsd_planner.decoding.drafters.cascade import CascadeDrafter
 from rsd_planner.decoding.drafters.glance import FIRST_LEAST, LEAST, ROUNDS, GlanceDrafter
 from rsd_planner.decoding.drafters.phrases import Phrases
 from rsd_planner.decoding.drafters.suffix import SuffixDrafter
+from rsd_planner.models.history_tokens import HistoryTokens
 from rsd_planner.models.pointer import UNKNOWN, Asked, Pointer
 from rsd_planner.types import (
     Decoded,
@@ -131,8 +132,9 @@ class Ticks:
 
 def after(old: str, reasoner: Told, texts: Sequence[str] = ()) -> Ticks:
     """A glance whose last tick said `old`; nothing before where it is empty."""
-    phrases = Phrases((tuple(map(ord, text)), 1) for text in texts)
-    ticks = Ticks(GlanceDrafter(reasoner, encode, phrases))
+    counted = zip(texts, range(len(texts), 0, -1))  # the first one was seen most often
+    phrases = Phrases((tuple(map(ord, text)), count) for text, count in counted)
+    ticks = Ticks(GlanceDrafter(reasoner, encode, HistoryTokens(), phrases))
     ticks.drafter.begin()
     if old:
         ticks.propose()
@@ -237,7 +239,7 @@ def test_the_budget_keeps_the_likeliest() -> None:
 def test_cascade_drafts_the_last_text_where_the_glance_sees_nothing() -> None:
     reasoner = Told(follows("keep 28$"))
     suffix = SuffixDrafter()
-    glance = GlanceDrafter(reasoner, encode)
+    glance = GlanceDrafter(reasoner, encode, HistoryTokens())
     ticks = Ticks(CascadeDrafter(suffix, widen=suffix.alternatives, glance=glance))
     ticks.drafter.begin()
     ticks.propose()
@@ -279,3 +281,7 @@ def test_phrases_tell_what_most_often_followed_the_longest_end() -> None:
     assert phrases.next((0, 4)) == 6
     assert phrases.next(()) == 9
     assert phrases.next((0,)) is None
+    assert Phrases([((1, 2), 1), ((1, 3), 1)]).next((1,)) == 2, "of equals the lowest"
+    assert Phrases(()).next((1, 2)) is None
+    with pytest.raises(ValueError, match="from 0 to"):
+        Phrases([((1, 1 << 15), 1)])

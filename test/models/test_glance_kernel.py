@@ -180,6 +180,6 @@ def test_a_damaged_library_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
     (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "glance_kernel.so").write_bytes(content)
+    (tmp_path / "models" / "libglance_kernel.so").write_bytes(content)
     monkeypatch.setattr("rsd_planner.__path__", [str(tmp_path)])
     assert find_kernel.__wrapped__() is None

@@ -131,3 +131,8 @@ def test_executables_and_shared_files_are_installed(workspace: Workspace) -> Non
         assert os.access(prefix / "lib" / "rsd_planner" / name, os.X_OK), name
     for name in ("launch/planner.launch.py", "config/planner.yaml", "requirements/worker.txt"):
         assert (prefix / "share" / "rsd_planner" / name).is_file(), name
+
+
+def test_the_installed_copy_judges_drafts_by_its_own_compiled_code(workspace: Workspace) -> None:
+    code = "from rsd_planner.models.glance_kernel import find_kernel; print(find_kernel()._name)"
+    assert Path(workspace.python(code)).is_relative_to(workspace.install)

@@ -135,6 +135,8 @@ class KernelGlance(Glance):
         addresses = (ctypes.c_void_p * len(shown))(*(one.data_ptr() for one in shown))
         since = array("f", since_s[:count]), array("f", since_m[:count])
         motion = np.ascontiguousarray(motion, np.float32)
+        if motion.shape != (config.motion_width,) or not count == len(since[0]) == len(since[1]):
+            raise ValueError("the motion or the ages of a last text do not fit the drafter")
         failed = self._kernel.glance_read(
             self._net_address,
             addresses,

@@ -14,7 +14,6 @@ from rsd_planner.decoding.drafters.cascade import CascadeDrafter
 from rsd_planner.decoding.drafters.glance import FIRST_LEAST, LEAST, ROUNDS, GlanceDrafter
 from rsd_planner.decoding.drafters.phrases import Phrases
 from rsd_planner.decoding.drafters.suffix import SuffixDrafter
-from rsd_planner.models.history_tokens import HistoryTokens
 from rsd_planner.models.pointer import UNKNOWN, Asked, Pointer
 from rsd_planner.types import (
     Decoded,
@@ -134,7 +133,7 @@ def after(old: str, reasoner: Told, texts: Sequence[str] = ()) -> Ticks:
     """A glance whose last tick said `old`; nothing before where it is empty."""
     counted = zip(texts, range(len(texts), 0, -1))  # the first one was seen most often
     phrases = Phrases((tuple(map(ord, text)), count) for text, count in counted)
-    ticks = Ticks(GlanceDrafter(reasoner, encode, HistoryTokens(), phrases))
+    ticks = Ticks(GlanceDrafter(reasoner, encode, phrases))
     ticks.drafter.begin()
     if old:
         ticks.propose()
@@ -239,7 +238,7 @@ def test_the_budget_keeps_the_likeliest() -> None:
 def test_cascade_drafts_the_last_text_where_the_glance_sees_nothing() -> None:
     reasoner = Told(follows("keep 28$"))
     suffix = SuffixDrafter()
-    glance = GlanceDrafter(reasoner, encode, HistoryTokens())
+    glance = GlanceDrafter(reasoner, encode)
     ticks = Ticks(CascadeDrafter(suffix, widen=suffix.alternatives, glance=glance))
     ticks.drafter.begin()
     ticks.propose()

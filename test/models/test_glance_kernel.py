@@ -139,6 +139,17 @@ def test_what_it_does_not_know_is_an_error_and_reads_no_foreign_memory(wrong: As
         tick.read_by(glance)
 
 
+def test_what_does_not_fit_is_an_error() -> None:
+    net = network()
+    glance = kernel_of(net)
+    short, young = Tick(net, 0), Tick(net, 0)
+    short.motion = short.motion[:-1]
+    young.since = young.since[0][:-1], young.since[1]
+    for wrong in (short, young):
+        with pytest.raises(ValueError, match="do not fit"):
+            wrong.read_by(glance)
+
+
 def test_what_is_no_number_stays_none(lanes: int) -> None:
     net = network()
     glance, tick = kernel_of(net), Tick(net, 0)

@@ -163,6 +163,19 @@ def test_what_is_new_takes_the_old_ones_place_and_the_rest_stays() -> None:
     assert len(reasoner.calls) == 3
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "foreseen"),
+    [("keep 5 m$", "keep 12 m$", "12"), ("keep 12 m$", "keep 5 m$", "5")],
+)
+def test_words_behind_a_number_that_grew_are_the_last_ticks(
+    old: str, new: str, foreseen: str
+) -> None:
+    draft = after(old, Told(follows(new))).propose()
+    assert words(draft) == new
+    sources = zip(draft.tokens, draft.sources)
+    assert "".join(chr(t) for t, source in sources if source is SpanSource.ROUTINE) == foreseen
+
+
 def test_what_is_likely_enough_stands_beside_and_the_likeliest_first() -> None:
     says = follows("go left$", "go west$", likely=0.7, other=0.3)
     draft = after("go left$", Told(says)).propose()

@@ -232,8 +232,9 @@ class GlanceDrafter:
             node, chance = going
 
     def _source(self, place: int, token: int) -> SpanSource:
-        told = place < len(self._old) and self._old[place] == token
-        return SpanSource.PREVIOUS_TICK if told else SpanSource.ROUTINE
+        # Where a number grew or lost a digit, the words behind it stand one place further.
+        near = self._old[max(0, place - 1) : place + 2]
+        return SpanSource.PREVIOUS_TICK if token in near else SpanSource.ROUTINE
 
     def _ask(self, end: _End) -> Asked:
         """What follows an end, and each token of its guess but a text's last one.

@@ -53,6 +53,7 @@ class VlaTarget:
         start = vla.config.traj_token_start_idx
         self._masked = slice(start, start + vla.config.traj_vocab_size)
         self._base = 0  # cached tokens before the newest draft
+        self._prompt = 0  # tokens of the newest prompt
         self._rope_offset = 0  # position minus index of a text token
         self._vocab = vla.text.embed_tokens.num_embeddings
         self._tap: FeatureTap | None = None
@@ -106,7 +107,7 @@ class VlaTarget:
         for them, prefills of a prompt as long as the newest one included."""
         for module in (self._vla.text, self._vla.vlm.lm_head):
             warm_up_rows(module, range(2, drafted + 2))
-        lengths = range(self._base + 1, self._base + drafted + 1)
+        lengths = range(self._prompt + 1, self._prompt + drafted + 1)
         warm_up_rows(self._vla.text, sorted({length + _spare(length) for length in lengths}))
 
     @torch.inference_mode()
@@ -160,7 +161,7 @@ class VlaTarget:
         self._cache.clear()
         if self._tap is not None:
             self._tap.clear()
-        self._base = length
+        self._base = self._prompt = length
         return self._forward(ids, positions, draft, visual=(mask, features), spare=spare)
 
     @torch.inference_mode()

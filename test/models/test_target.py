@@ -202,6 +202,8 @@ def test_a_warm_target_makes_no_kernels_for_a_draft_of_a_new_length(
 
     monkeypatch.setattr(_Group, "multiply", counted)
     target.prefill(a_prompt(tiny), drafted(0))
+    target.keep(())
+    target.verify(3, drafted(0))
     target.warm_up(20)
     warm = {rows for _, rows in seen}
     seen.clear()

@@ -52,6 +52,10 @@ class Pointer:
             return min(found, key=lambda one: abs(one - place)) + 1
         return min(place + 1, len(self.old))
 
+    def knows(self, front: int | None, token: int) -> bool:
+        """Whether `token` stands behind `front` anywhere in the old text."""
+        return (front, token) in self._pairs
+
     def along(self, text: Sequence[int]) -> list[int]:
         """The places in front of each token of a text, and behind it."""
         places, front = [0], None

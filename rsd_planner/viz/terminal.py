@@ -65,8 +65,8 @@ def legend() -> Text:
     return Text.assemble(
         ("routine", ROUTINE),
         " = drafted and verified, ",
-        ("foreseen", _FORESEEN),
-        " where the last text had something else    ",
+        ("new", _FORESEEN),
+        " since the last tick    ",
         ("deliberative", f"bold {DELIBERATIVE}"),
         " = chosen by the model",
     )

@@ -176,6 +176,12 @@ def test_words_behind_a_number_that_grew_are_the_last_ticks(
     assert "".join(chr(t) for t, source in sources if source is SpanSource.ROUTINE) == foreseen
 
 
+def test_words_that_went_on_as_before_are_the_last_ticks_wherever_they_stand() -> None:
+    draft = after("go at 10, stop$", Told(follows("go at 12, and go at 10, stop$"))).propose()
+    new = [chr(t) for t, source in zip(draft.tokens, draft.sources) if source is SpanSource.ROUTINE]
+    assert "".join(new) == "2ndg", "only these stand behind other letters than before"
+
+
 def test_what_is_likely_enough_stands_beside_and_the_likeliest_first() -> None:
     says = follows("go left$", "go west$", likely=0.7, other=0.3)
     draft = after("go left$", Told(says)).propose()

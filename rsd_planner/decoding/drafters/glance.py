@@ -198,8 +198,11 @@ class GlanceDrafter:
         if ends and ends[0].chance >= FIRST_LEAST:  # nobody has judged the rest
             last = self._ask(ends[0])
             node = ends[0].node
+            front = last.text[-1] if last.text else None
             for token, place in zip(last.guess, last.places):
-                node = grown.add(token, self._source(place, token), node, ends[0].chance * LEAST)
+                source = self._source(place, front, token)
+                node = grown.add(token, source, node, ends[0].chance * LEAST)
+                front = token
         found = grown.likeliest(budget)
         tokens, sources, parents = zip(*found) if found else ((), (), ())
         return Draft(self._reasoner.ids(tokens), sources, parents)
@@ -214,27 +217,30 @@ class GlanceDrafter:
     ) -> Iterator[_End]:
         """Put behind an end what is likely enough; the new ends that are still to be judged."""
         node, chance = end.node, end.chance
+        front = asked.text[-1] if asked.text else None
         for done, (options, place) in enumerate(zip(judged, asked.places, strict=True)):
             going = None
             for rank, (token, share) in enumerate(options):
                 likely = chance * share
                 if not likely >= (beside if rank else LEAST):  # nothing is said where it is NaN
                     break
-                new = grown.add(token, self._source(place, token), node, likely)
+                new = grown.add(token, self._source(place, front, token), node, likely)
                 if done < len(asked.guess) and token == asked.guess[done]:
                     going = new, likely
                 elif token != self._last_token:
-                    text = (*asked.text, *asked.guess[:done])
-                    place_behind = self._pointer.step(place, text[-1] if text else None, token)
-                    yield _End((*text, token), place_behind, new, likely)
+                    text = (*asked.text, *asked.guess[:done], token)
+                    yield _End(text, self._pointer.step(place, front, token), new, likely)
             if going is None or asked.guess[done] == self._last_token:
                 return
             node, chance = going
+            front = asked.guess[done]
 
-    def _source(self, place: int, token: int) -> SpanSource:
-        # Where a number grew or lost a digit, the words behind it stand one place further.
+    def _source(self, place: int, front: int | None, token: int) -> SpanSource:
+        """The last tick's is what stood in its text behind the same token, or about there: where a
+        number grew or lost a digit, what follows stands one place further."""
         near = self._old[max(0, place - 1) : place + 2]
-        return SpanSource.PREVIOUS_TICK if token in near else SpanSource.ROUTINE
+        told = token in near or self._pointer.knows(front, token)
+        return SpanSource.PREVIOUS_TICK if told else SpanSource.ROUTINE
 
     def _ask(self, end: _End) -> Asked:
         """What follows an end, and each token of its guess but a text's last one.

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rsd_planner.decoding.drafters.glance import GLANCE_WEIGHTS
-from rsd_planner.decoding.drafters.suffix import TEXTS_FILE, write_texts
+from rsd_planner.decoding.drafters.suffix import write_texts
 from rsd_planner.model_requirements import read_requirements
 from rsd_planner.models.checkpoint import Checkpoint, load_checkpoint
 from rsd_planner.models.glance import GlanceBatch, GlanceConfig, GlanceNet, save_glance
@@ -88,8 +88,7 @@ class GlanceRun(DrafterRun):
             stem = (self.output / GLANCE_WEIGHTS).with_suffix("")
             card = self.card(scores, self.size.batch, len(ticks.data.drives), len(ticks))
             save_glance(stem, net, card)
-            if not (self.output / TEXTS_FILE).exists():  # of which it makes its guesses
-                write_texts(self.output, ticks.said.texts)
+            write_texts(self.output, ticks.said.texts)  # of which it makes its guesses
         return scores
 
     def _config(self, checkpoint: Checkpoint, ticks: SaidTicks) -> GlanceConfig:

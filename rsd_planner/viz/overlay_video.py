@@ -158,7 +158,7 @@ def _draw_text(draw: ImageDraw.ImageDraw, tick: TickView | None) -> None:
                 font = _font(size, bold=not piece.routine)
                 end = at + font.getlength(piece.text)
                 draw.text((at, y), piece.text, _ROUTINE if piece.routine else _DELIBERATIVE, font)
-                if piece.routine and piece.new:
+                if piece.routine and piece.new and piece.text.strip():
                     below = y + int(size * 1.2)
                     seen = at + font.getlength(piece.text.rstrip())
                     draw.line((at, below, seen, below), fill=_ROUTINE, width=2)

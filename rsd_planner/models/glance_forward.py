@@ -8,6 +8,7 @@ tick is added once. On a CPU `glance_kernel.KernelGlance` goes further.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 import torch
@@ -15,11 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rsd_planner.models.glance import GlanceNet, since_features
-from rsd_planner.models.pointer import NOTHING, RESERVED, UNKNOWN, Asked, places_in
+from rsd_planner.models.pointer import NOTHING, RESERVED, UNKNOWN, Asked, Judged, places_in
 
-__all__ = ["OPTIONS", "Glance", "Judged"]
-
-Judged = list[list[tuple[int, float]]]  # of each place the likeliest tokens with their chances
+__all__ = ["OPTIONS", "Glance"]
 
 OPTIONS = 4  # tokens that are told of a place
 _NO_TOKEN = -9  # no id of any target
@@ -105,12 +104,18 @@ class Glance:
         """Places in the vocabulary as the target's ids; an impossible one for what is not in it."""
         return tuple(self._ids.get(token, _NO_TOKEN) for token in tokens)
 
-    @torch.inference_mode()
     def judge(self, asked: Sequence[Asked]) -> list[Judged]:
         """Of each end of a text what may follow it and each token of its guess.
 
         For each the likeliest tokens with their chances, the likeliest first.
         """
+        chosen, chances = self._likeliest(asked)
+        options = (list(zip(*row, strict=True)) for row in zip(chosen, chances, strict=True))
+        return [list(islice(options, len(one.places))) for one in asked]
+
+    @torch.inference_mode()
+    def _likeliest(self, asked: Sequence[Asked]) -> tuple[list[list[int]], list[list[float]]]:
+        """The tokens and their chances at all places of all ends, one after the other."""
         context = self.config.context
         tokens: list[int] = []
         windows: list[int] = []  # of each answer, where the tokens in front of it start
@@ -140,8 +145,4 @@ class Glance:
         logits = answers[:, :-1]
         logits.scatter_add_(1, self._pointed[where][:, None], answers[:, -1:])
         best, choice = torch.softmax(logits, dim=-1).topk(self._options, dim=-1)
-        options = [
-            list(zip(*row, strict=True)) for row in zip(choice.tolist(), best.tolist(), strict=True)
-        ]
-        ends = np.cumsum([len(one.guess) + 1 for one in asked]).tolist()
-        return [options[end - len(one.guess) - 1 : end] for one, end in zip(asked, ends)]
+        return choice.tolist(), best.tolist()

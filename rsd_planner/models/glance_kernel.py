@@ -20,11 +20,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 import rsd_planner
 from rsd_planner.models.drafter_files import load_drafter
 from rsd_planner.models.glance import GlanceConfig, GlanceNet
-from rsd_planner.models.glance_forward import OPTIONS, Glance, Judged
+from rsd_planner.models.glance_forward import OPTIONS, Glance
 from rsd_planner.models.pointer import Asked
 
 __all__ = ["KernelGlance", "find_kernel", "load_glance"]
@@ -33,7 +34,6 @@ _LANES = 16  # the kernel's matrices are whole multiples of it …
 _LARGEST = 4096  # … and no wider
 _LIBRARY = "libglance_kernel.so"
 _VERSION = 1  # of how it is called, as in the kernel
-_PADDED = ("squeeze", "squeeze_bias", "answer", "answer_bias")
 
 
 @lru_cache(maxsize=1)
@@ -52,8 +52,8 @@ def find_kernel() -> ctypes.CDLL | None:
         pointer, number = ctypes.c_void_p, ctypes.c_int32
         kernel.glance_read.argtypes = [*[pointer] * 4, number, *[pointer] * 3]
         kernel.glance_judge.argtypes = [
-            *([pointer] * 3 + [number] * 2 + [pointer] * 3 + [number] + [pointer] * 2)
-        ]
+            *[pointer] * 3, *[number] * 2, *[pointer] * 3, number, *[pointer] * 2,
+        ]  # fmt: skip
         return kernel
     return None
 
@@ -93,7 +93,7 @@ class KernelGlance(Glance):
             "answer": self._answer,
             "answer_bias": self._answer_bias,
         }
-        return {name: _dense(values, name in _PADDED) for name, values in found.items()}
+        return {name: _dense(values) for name, values in found.items()}
 
     def _numbers_of(self, net: GlanceNet) -> dict[str, int]:
         """The sizes that the kernel asks for, in its order."""
@@ -114,7 +114,6 @@ class KernelGlance(Glance):
         }
 
     def _make_room(self, rows: int) -> None:
-        self._room = rows
         self._options_out = np.zeros((rows, OPTIONS), np.int32)
         self._chances_out = np.zeros((rows, OPTIONS), np.float32)
         self._out = self._options_out.ctypes.data, self._chances_out.ctypes.data
@@ -149,15 +148,14 @@ class KernelGlance(Glance):
         if failed:
             raise ValueError("a last text holds tokens that are not in the drafter's vocabulary")
 
-    def judge(self, asked: Sequence[Asked]) -> list[Judged]:
-        """As `Glance.judge`."""
+    def _likeliest(self, asked: Sequence[Asked]) -> tuple[list[list[int]], list[list[float]]]:
         lengths, tokens, places = array("i"), array("i"), array("i")
         for one in asked:
             lengths.extend((len(one.text), len(one.guess)))
             tokens.extend(one.text)
             tokens.extend(one.guess)
             places.extend(one.places)
-        if len(places) > self._room:
+        if len(places) > len(self._options_out):
             self._make_room(2 * len(places))
         rows = self._kernel.glance_judge(
             self._net_address,
@@ -173,13 +171,7 @@ class KernelGlance(Glance):
         )
         if rows != len(places):
             raise ValueError("asked of tokens or places that the drafter does not know")
-        chosen, chances = self._options_out[:rows].tolist(), self._chances_out[:rows].tolist()
-        options = [list(zip(*row)) for row in zip(chosen, chances)]
-        judged, start = [], 0
-        for one in asked:
-            judged.append(options[start : start + len(one.places)])
-            start += len(one.places)
-        return judged
+        return self._options_out[:rows].tolist(), self._chances_out[:rows].tolist()
 
 
 def load_glance(weights: Path, facts: Path, device: str = "cpu") -> Glance:
@@ -228,10 +220,8 @@ def _struct(
     return Net(**numbers, epsilon=epsilon, **pointers)
 
 
-def _dense(values: Tensor, padded: bool) -> NDArray[np.float32]:
-    """Weights as the kernel reads them; columns of zeros fill a padded matrix up."""
-    found = values.detach().float().numpy()
-    if padded:
-        short = -found.shape[-1] % _LANES
-        found = np.pad(found, [(0, 0)] * (found.ndim - 1) + [(0, short)])
-    return np.ascontiguousarray(found)
+def _dense(values: Tensor) -> NDArray[np.float32]:
+    """Weights as the kernel reads them; columns of zeros fill up what is no whole multiple."""
+    short = -values.shape[-1] % _LANES
+    padded = functional.pad(values.detach().float(), (0, short))
+    return np.ascontiguousarray(padded.numpy())

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["NOTHING", "RESERVED", "UNKNOWN", "Asked", "Pointer", "places_in"]
+__all__ = ["NOTHING", "RESERVED", "UNKNOWN", "Asked", "Judged", "Pointer", "places_in"]
+
+Judged = list[list[tuple[int, float]]]  # of each place the likeliest tokens with their chances
 
 # Places in a drafter's vocabulary that stand for none of its tokens:
 UNKNOWN = 0  # a token that the drafter cannot write

@@ -24,7 +24,7 @@ from rsd_planner.decoding.drafters.phrases import Phrases
 from rsd_planner.decoding.drafters.resources import DrafterResources
 from rsd_planner.decoding.drafters.suffix import TEXTS_FILE, read_texts
 from rsd_planner.errors import ConfigError
-from rsd_planner.models.pointer import UNKNOWN, Asked, Pointer, places_in
+from rsd_planner.models.pointer import UNKNOWN, Asked, Judged, Pointer, places_in
 from rsd_planner.types import Decoded, Draft, DraftContext, Frame, SpanSource
 
 __all__ = ["GLANCE_FACTS", "GLANCE_WEIGHTS", "GlanceDrafter"]
@@ -78,7 +78,7 @@ class Reasoner(Protocol):
 
     def ids(self, tokens: Sequence[int]) -> tuple[int, ...]: ...
 
-    def judge(self, asked: Sequence[Asked]) -> list[list[list[tuple[int, float]]]]: ...
+    def judge(self, asked: Sequence[Asked]) -> list[Judged]: ...
 
 
 @lru_cache(maxsize=1)
@@ -212,7 +212,7 @@ class GlanceDrafter:
         grown: _Grown,
         end: _End,
         asked: Asked,
-        judged: Sequence[Sequence[tuple[int, float]]],
+        judged: Judged,
         beside: float,
     ) -> Iterator[_End]:
         """Put behind an end what is likely enough; the new ends that are still to be judged."""
